@@ -1,0 +1,147 @@
+// Package host is where the node is: the root under which its /proc and /sys
+// are found, its identity and its clocks.
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// MaxFile is the most that ReadFile reads of one file, in bytes. The largest
+// files under /proc that are read (mountinfo of a node with 10,000 mounts) take
+// 2 MiB; whatever is larger is an error and not a reason to grow.
+const MaxFile = 16 << 20
+
+// ErrTooLarge is returned for a file of more than MaxFile bytes.
+var ErrTooLarge = errors.New("larger than 16 MiB")
+
+// Host is the node under examination.
+type Host struct {
+	root string
+	// Clock is what time it is on the node; tests put their own here.
+	Clock Clock
+}
+
+// New is the host whose root file system is mounted at root ("/" for our own,
+// "/host" in the DaemonSet).
+func New(root string) (*Host, error) {
+	abs, err := filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{root: strings.TrimSuffix(abs, "/"), Clock: SystemClock{}}
+	if _, err := os.Stat(h.Path("/proc/loadavg")); err != nil {
+		return nil, fmt.Errorf("%s is not the root of a running Linux host: %w", abs, err)
+	}
+	return h, nil
+}
+
+// Own reports whether the host is the machine that we see ourselves, with / as
+// its root.
+func (h *Host) Own() bool { return h.root == "" }
+
+// Root is the folder at which the host's root is mounted, "/" for our own.
+func (h *Host) Root() string { return h.Path("/") }
+
+// Path is where the host's absolute path p is found by us.
+func (h *Host) Path(p string) string {
+	if h.root == "" {
+		return p
+	}
+	return h.root + p
+}
+
+// ReadFile reads the host's file at path p whole. It is meant for /proc and
+// /sys: it neither stats nor polls, and reads at most MaxFile bytes.
+func (h *Host) ReadFile(p string) ([]byte, error) { return readFile(h.Path(p), p) }
+
+// ReadString is ReadFile without the surrounding white space.
+func (h *Host) ReadString(p string) (string, error) {
+	b, err := h.ReadFile(p)
+	return strings.TrimSpace(string(b)), err
+}
+
+func readFile(real, shown string) ([]byte, error) {
+	fd, err := openRetry(real)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: shown, Err: err}
+	}
+	defer func() { _ = unix.Close(fd) }()
+	buf := make([]byte, 0, 4096)
+	for {
+		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return nil, &fs.PathError{Op: "read", Path: shown, Err: err}
+		case n == 0:
+			return buf, nil
+		}
+		buf = buf[:len(buf)+n]
+		if len(buf) > MaxFile {
+			return nil, &fs.PathError{Op: "read", Path: shown, Err: ErrTooLarge}
+		}
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+	}
+}
+
+func openRetry(path string) (int, error) {
+	for {
+		// O_NONBLOCK: a FIFO that stands where a file should is no reason to hang.
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
+
+// ReadDirNames lists the host's folder p, unsorted, as bare names.
+func (h *Host) ReadDirNames(p string) ([]string, error) {
+	d, err := os.Open(h.Path(p))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = d.Close() }()
+	return d.Readdirnames(-1)
+}
+
+// BootID identifies this boot (random, see proc_sys_kernel(5)).
+func (h *Host) BootID() (string, error) { return h.ReadString("/proc/sys/kernel/random/boot_id") }
+
+// Hostname is the kernel's host name.
+func (h *Host) Hostname() (string, error) { return h.ReadString("/proc/sys/kernel/hostname") }
+
+// Clock tells the time in two ways. Boot time decides, since it never jumps;
+// wall time is for people.
+type Clock interface {
+	// Boot is the time since boot, suspended time included (CLOCK_BOOTTIME).
+	Boot() time.Duration
+	// Wall is the date and time.
+	Wall() time.Time
+}
+
+// SystemClock is the kernel's own clock.
+type SystemClock struct{}
+
+// Boot is CLOCK_BOOTTIME.
+func (SystemClock) Boot() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		// Linux has had it since 2.6.39; without it nothing here can be right.
+		panic(fmt.Sprintf("clock_gettime(CLOCK_BOOTTIME): %v", err))
+	}
+	return time.Duration(ts.Nano())
+}
+
+// Wall is CLOCK_REALTIME.
+func (SystemClock) Wall() time.Time { return time.Now() }

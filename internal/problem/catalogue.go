@@ -1,0 +1,155 @@
+package problem
+
+import (
+	"fmt"
+	"time"
+)
+
+// Catalogue is the list of all that can be wrong. It is a value, handed down;
+// users' rules extend a copy.
+type Catalogue struct {
+	defs  []Definition
+	index map[Kind]int
+}
+
+// Sources says where evidence of a kind comes from.
+type Sources uint8
+
+// Level evidence can be read at any moment and says when the failure is over;
+// log evidence only says that it happened.
+const (
+	Level Sources = 1 << iota
+	Log
+)
+
+// Definition is one row of the catalogue.
+type Definition struct {
+	Kind Kind
+	// Condition is the NodeCondition type that it belongs to; empty for a kind
+	// that is told by Events only.
+	Condition string
+	Scope     Scope
+	// Severity is that of a log claim, and the worst that a probe may give.
+	Severity Severity
+	Sources  Sources
+	// Warn and Crit say how long level evidence of that severity must last
+	// before it is raised; the zero value raises at once.
+	Warn, Crit Persist
+	// Logs says how many lines within which window raise it.
+	Logs Count
+	// Quiet is how long after the last line a claim without level evidence
+	// clears; 0 means 3 windows, at least 5 minutes.
+	Quiet time.Duration
+	// NeedsBoth: cleared only when the level is fine and the log is quiet.
+	NeedsBoth bool
+	// Resources name the measurements that tell how far this kind is from being true.
+	Resources []string
+	// Causes are what may bring it about, nearest first.
+	Causes []Edge
+
+	Summary   string   // what is wrong, in one sentence
+	Meaning   string   // what it does to the node and its pods
+	Evidence  []string // what to read by hand, as commands
+	LookAlike string   // what looks the same and is not
+	Remedy    string   // what to do about it
+	Next      string   // the next command; {subject} is filled in
+}
+
+// Persist is how long something must be seen before it counts: at least Runs
+// consecutive runs and at least For.
+type Persist struct {
+	Runs int
+	For  time.Duration
+}
+
+// Count is a number of lines within a window of time.
+type Count struct {
+	N      int
+	Within time.Duration
+}
+
+// Edge says that Kind may cause the definition's kind. It counts only if the
+// two are tied by references and the cause began no later than the effect.
+type Edge struct {
+	Kind Kind
+	// Refused: only a cause whose limit has itself said no explains the effect.
+	Refused bool
+	// Touching narrows the edge to causes that touch one of these.
+	Touching []Ref
+	// Subject narrows the edge to effects about this subject.
+	Subject string
+}
+
+// QuietTime is Quiet, or its default.
+func (d Definition) QuietTime() time.Duration {
+	if d.Quiet > 0 {
+		return d.Quiet
+	}
+	return max(3*d.Logs.Within, 5*time.Minute)
+}
+
+// NewCatalogue makes a catalogue of definitions and checks that they are sound:
+// no kind twice, and every cause is itself a kind.
+func NewCatalogue(defs ...[]Definition) (*Catalogue, error) {
+	c := &Catalogue{index: map[Kind]int{}}
+	for _, ds := range defs {
+		for _, d := range ds {
+			if _, twice := c.index[d.Kind]; twice || d.Kind == "" {
+				return nil, fmt.Errorf("catalogue: kind %q is defined twice or has no name", d.Kind)
+			}
+			c.index[d.Kind] = len(c.defs)
+			c.defs = append(c.defs, d)
+		}
+	}
+	for _, d := range c.defs {
+		for _, e := range d.Causes {
+			if _, ok := c.index[e.Kind]; !ok {
+				return nil, fmt.Errorf("catalogue: %s names a cause %q that is no kind", d.Kind, e.Kind)
+			}
+		}
+	}
+	return c, nil
+}
+
+// With returns a catalogue that has more definitions, or an error if one of
+// them clashes.
+func (c *Catalogue) With(defs ...Definition) (*Catalogue, error) { return NewCatalogue(c.defs, defs) }
+
+// Get is the definition of kind.
+func (c *Catalogue) Get(kind Kind) (Definition, bool) {
+	i, ok := c.index[kind]
+	if !ok {
+		return Definition{}, false
+	}
+	return c.defs[i], true
+}
+
+// All are the definitions, in order. The caller must not change them.
+func (c *Catalogue) All() []Definition { return c.defs }
+
+// Conditions are the NodeCondition types, in order of first appearance.
+func (c *Catalogue) Conditions() []string {
+	var types []string
+	seen := map[string]bool{"": true}
+	for _, d := range c.defs {
+		if !seen[d.Condition] {
+			seen[d.Condition] = true
+			types = append(types, d.Condition)
+		}
+	}
+	return types
+}
+
+// Effects are the kinds that kind may bring about.
+func (c *Catalogue) Effects(kind Kind) []Kind {
+	var effects []Kind
+	for _, d := range c.defs {
+		for _, e := range d.Causes {
+			if e.Kind == kind {
+				effects = append(effects, d.Kind)
+				break
+			}
+		}
+	}
+	return effects
+}

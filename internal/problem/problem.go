@@ -1,0 +1,244 @@
+// Package problem is the vocabulary of nodevitals: what can be wrong with a
+// node (Kind), where (Subject), how sure we are (State), how bad it is
+// (Severity), and the Snapshot that reporters render. It knows nothing of how
+// evidence is gathered or shown.
+package problem
+
+import (
+	"fmt"
+	"time"
+)
+
+// Kind names one failure of the catalogue, such as "ForkRefused". Users' own
+// rules add kinds, so it is a string.
+type Kind string
+
+// Severity says how bad a problem is. The order is meaningful.
+type Severity uint8
+
+// The severities, mildest first.
+const (
+	Info Severity = iota + 1
+	Warning
+	Critical
+)
+
+var severityNames = [...]string{Info: "info", Warning: "warning", Critical: "critical"}
+
+func (s Severity) String() string { return name(severityNames[:], int(s)) }
+
+// MarshalText renders the severity as it is shown everywhere: info, warning, critical.
+func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (s *Severity) UnmarshalText(b []byte) error {
+	i, err := parse("severity", severityNames[:], string(b))
+	*s = Severity(i)
+	return err
+}
+
+// Scope says whom a problem hurts: the node as a whole, or one pod or volume.
+// Only problems of node scope turn a NodeCondition True, since consumers drain
+// nodes on it.
+type Scope uint8
+
+// The scopes.
+const (
+	NodeScope Scope = iota + 1
+	PodScope
+)
+
+var scopeNames = [...]string{NodeScope: "node", PodScope: "pod"}
+
+func (s Scope) String() string { return name(scopeNames[:], int(s)) }
+
+// MarshalText renders the scope: node or pod.
+func (s Scope) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (s *Scope) UnmarshalText(b []byte) error {
+	i, err := parse("scope", scopeNames[:], string(b))
+	*s = Scope(i)
+	return err
+}
+
+// State is what a probe says of a kind. Fine needs no verdict: silence about a
+// kind that the probe decides means that nothing is wrong.
+type State uint8
+
+// The states of a verdict. Fine is never given by a probe; it is what the
+// tracker concludes from silence.
+const (
+	Fine State = iota + 1
+	Wrong
+	Unknown
+	NotApplicable
+)
+
+var stateNames = [...]string{Fine: "fine", Wrong: "wrong", Unknown: "unknown", NotApplicable: "not-applicable"}
+
+func (s State) String() string { return name(stateNames[:], int(s)) }
+
+// MarshalText renders the state: fine, wrong, unknown or not-applicable.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (s *State) UnmarshalText(b []byte) error {
+	i, err := parse("state", stateNames[:], string(b))
+	*s = State(i)
+	return err
+}
+
+func name(names []string, i int) string {
+	if i <= 0 || i >= len(names) {
+		return fmt.Sprintf("invalid(%d)", i)
+	}
+	return names[i]
+}
+
+func parse(what string, names []string, s string) (int, error) {
+	for i, n := range names {
+		if i > 0 && n == s {
+			return i, nil
+		}
+	}
+	return 0, fmt.Errorf("unknown %s %q (one of %q)", what, s, names[1:])
+}
+
+// Unit is the unit of a measured amount.
+type Unit string
+
+// The units in use. Times and sizes are base units, as Prometheus asks.
+const (
+	Bytes       Unit = "bytes"
+	Seconds     Unit = "seconds"
+	Ratio       Unit = "ratio" // 0 to 1
+	Threads     Unit = "threads"
+	Files       Unit = "files"
+	Inodes      Unit = "inodes"
+	Instances   Unit = "instances"
+	Watches     Unit = "watches"
+	Connections Unit = "entries"
+	Mounts      Unit = "mounts"
+	Cgroups     Unit = "cgroups"
+	Processes   Unit = "processes"
+	Pages       Unit = "pages"
+	Kills       Unit = "kills"
+	Sockets     Unit = "sockets"
+)
+
+// Measurement is one vital sign: how much of something is used, of how much.
+type Measurement struct {
+	// Resource is the stable name of what is measured, in snake case: a metric label.
+	Resource string `json:"resource"`
+	// Subject is whose it is; empty for the node.
+	Subject string  `json:"subject,omitempty"`
+	Used    float64 `json:"used"`
+	// Max is the limit; 0 means that there is none.
+	Max  float64 `json:"max,omitempty"`
+	Unit Unit    `json:"unit,omitempty"`
+	// Refused counts how often the limit itself has said no since it exists,
+	// where the kernel keeps such a counter.
+	Refused *uint64 `json:"refused,omitempty"`
+	// Touches ties the measurement to what it was measured on.
+	Touches []Ref `json:"touches,omitempty"`
+}
+
+// Fraction is Used/Max, or 0 where there is no limit.
+func (m Measurement) Fraction() float64 {
+	if m.Max <= 0 {
+		return 0
+	}
+	return m.Used / m.Max
+}
+
+// Holder is one of those who use a resource up.
+type Holder struct {
+	// Owner is a pod, container, unit or user session, as owner.Owner prints it.
+	Owner string `json:"owner,omitempty"`
+	// Process is the command name (comm) of the process, never its arguments.
+	Process string  `json:"process,omitempty"`
+	PID     int     `json:"pid,omitempty"`
+	Amount  float64 `json:"amount"`
+	Unit    Unit    `json:"unit,omitempty"`
+}
+
+// Verdict is what a probe found: something wrong, or something that it could
+// not tell.
+type Verdict struct {
+	Kind Kind `json:"kind"`
+	// Subject is what it is about: mount point, cgroup owner, unit, device …; empty for the node.
+	Subject  string   `json:"subject,omitempty"`
+	State    State    `json:"state"`
+	Severity Severity `json:"severity,omitempty"`
+	// Scope overrides the catalogue's, where the subject decides it; 0 keeps it.
+	Scope Scope `json:"scope,omitempty"`
+	// Message is one sentence with the numbers, coarse enough not to change every run.
+	Message string `json:"message"`
+	// Evidence says where it was read, as a person would check it.
+	Evidence []string `json:"evidence,omitempty"`
+	Holders  []Holder `json:"holders,omitempty"`
+	// Touches are the typed references that tie causes to effects.
+	Touches []Ref `json:"touches,omitempty"`
+	// Refused says that the limit itself has said no (a counter rose, a table
+	// is full, a date has passed), not only that it is near. Only such a
+	// problem can be the cause of a refusal.
+	Refused bool `json:"refused,omitempty"`
+}
+
+// Claim is what a log line says went wrong.
+type Claim struct {
+	Kind     Kind     `json:"kind"`
+	Subject  string   `json:"subject,omitempty"`
+	Severity Severity `json:"severity,omitempty"` // 0: the catalogue's
+	Scope    Scope    `json:"scope,omitempty"`    // 0: the catalogue's
+	Message  string   `json:"message"`
+	Line     string   `json:"line"`   // the log line, bounded in length
+	Source   string   `json:"source"` // the file or journal unit it came from
+	Touches  []Ref    `json:"touches,omitempty"`
+}
+
+// Outcome is how a probe's run ended.
+type Outcome string
+
+// The outcomes of a run.
+const (
+	OutcomeOK            Outcome = "ok"
+	OutcomePartial       Outcome = "partial"
+	OutcomeFailed        Outcome = "failed"
+	OutcomeNotApplicable Outcome = "not-applicable"
+	OutcomeStarting      Outcome = "starting" // no run has ended yet
+)
+
+// Report is one run of one probe, as it is handed to the tracker.
+type Report struct {
+	Probe string
+	// Kinds are all that the probe decides.
+	Kinds  []Kind
+	Period time.Duration
+	// Begun and Ended are boot times (CLOCK_BOOTTIME).
+	Begun, Ended time.Duration
+	CPU          time.Duration
+	Result       Result
+	// Err is nil, a NotApplicableError, or what went wrong; then all Kinds are Unknown.
+	Err error
+}
+
+// Result is what one run of a probe found.
+type Result struct {
+	Measurements []Measurement
+	Verdicts     []Verdict
+	// Partial says why not all was seen; then absent means unchanged, not fine.
+	Partial string
+}
+
+// NotApplicableError says that what a probe looks for does not exist on this
+// node, and why. It is not a failure.
+type NotApplicableError struct{ Reason string }
+
+func (e *NotApplicableError) Error() string { return "not applicable: " + e.Reason }
+
+// NotApplicablef makes a NotApplicableError.
+func NotApplicablef(format string, args ...any) error {
+	return &NotApplicableError{Reason: fmt.Sprintf(format, args...)}
+}

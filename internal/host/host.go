@@ -60,7 +60,13 @@ func (h *Host) Path(p string) string {
 
 // ReadFile reads the host's file at path p whole. It is meant for /proc and
 // /sys: it neither stats nor polls, and reads at most MaxFile bytes.
-func (h *Host) ReadFile(p string) ([]byte, error) { return readFile(h.Path(p), p) }
+func (h *Host) ReadFile(p string) ([]byte, error) { return h.ReadInto(p, make([]byte, 0, 4096)) }
+
+// ReadInto is ReadFile into the memory of buf[:0], which is left for new memory
+// only when the file is larger: walks over thousands of small files make no garbage.
+func (h *Host) ReadInto(p string, buf []byte) ([]byte, error) {
+	return readFile(h.Path(p), p, buf[:0])
+}
 
 // ReadString is ReadFile without the surrounding white space.
 func (h *Host) ReadString(p string) (string, error) {
@@ -68,14 +74,16 @@ func (h *Host) ReadString(p string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-func readFile(real, shown string) ([]byte, error) {
+func readFile(real, shown string, buf []byte) ([]byte, error) {
 	fd, err := openRetry(real)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: shown, Err: err}
 	}
 	defer func() { _ = unix.Close(fd) }()
-	buf := make([]byte, 0, 4096)
 	for {
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
 		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
 		switch {
 		case errors.Is(err, unix.EINTR):
@@ -88,9 +96,6 @@ func readFile(real, shown string) ([]byte, error) {
 		buf = buf[:len(buf)+n]
 		if len(buf) > MaxFile {
 			return nil, &fs.PathError{Op: "read", Path: shown, Err: ErrTooLarge}
-		}
-		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
 		}
 	}
 }

@@ -1,0 +1,95 @@
+package owner
+
+// This file: from a cgroup or a process to its owner.
+
+import (
+	"sync"
+	"time"
+
+	"github.com/nodevitals/nodevitals/internal/host"
+	"github.com/nodevitals/nodevitals/internal/host/cgroup"
+)
+
+// relist is how often at most the log folders are listed. A pod that is not
+// there yet appears soon after its cgroup; one that is gone never will.
+const relist = 10 * time.Second
+
+// Resolver tells owners. It may be used by several goroutines at a time.
+type Resolver struct {
+	host *host.Host
+	tree *cgroup.Tree
+
+	mu     sync.Mutex
+	names  names
+	listed bool
+	at     time.Duration // boot time of the last listing
+}
+
+// NewResolver makes a resolver. Without a tree it still tells the owners of
+// cgroups, whose paths come from elsewhere (log lines), but none of processes.
+func NewResolver(h *host.Host, tree *cgroup.Tree) *Resolver {
+	return &Resolver{host: h, tree: tree}
+}
+
+// OfPID is the owner of a process or thread. For one that is gone, or whose
+// cgroup cannot be seen, it is the zero Owner.
+func (r *Resolver) OfPID(pid int) Owner {
+	if r.tree == nil {
+		return Owner{}
+	}
+	path, err := r.tree.Place(pid)
+	if err != nil {
+		return Owner{}
+	}
+	return r.OfCgroup(path)
+}
+
+// OfCgroup is the owner of the cgroup at an absolute path, which need not exist
+// any more.
+func (r *Resolver) OfCgroup(path string) Owner {
+	o := Owner{Cgroup: path}
+	o.Unit, _ = cgroup.UnitOf(path)
+	o.Unit = printable(o.Unit)
+	o.PodUID, _ = cgroup.PodOf(path)
+	o.ContainerID, _ = cgroup.ContainerOf(path)
+	if o.PodUID == "" {
+		o.UserID, _ = cgroup.UserOf(path)
+		return o
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.name(&o) && r.refresh() {
+		r.name(&o)
+	}
+	return o
+}
+
+// name fills in the names of a pod and its container, and reports whether both
+// are known.
+func (r *Resolver) name(o *Owner) bool {
+	pod, ok := r.names.pods[o.PodUID]
+	if !ok {
+		return false
+	}
+	o.Namespace, o.Pod = pod.namespace, pod.name
+	if o.ContainerID == "" {
+		return true
+	}
+	c, ok := r.names.containers[o.ContainerID]
+	// The id decides; that the pod agrees guards against a link left by another.
+	if !ok || c.namespace != pod.namespace || c.pod != pod.name {
+		return false
+	}
+	o.Container = c.container
+	return true
+}
+
+// refresh lists the log folders again, unless that was done just now.
+func (r *Resolver) refresh() bool {
+	now := r.host.Clock.Boot()
+	if r.listed && now-r.at < relist {
+		return false
+	}
+	r.names, r.listed, r.at = readNames(r.host), true, now
+	return true
+}

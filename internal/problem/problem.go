@@ -90,7 +90,7 @@ func (s *State) UnmarshalText(b []byte) error {
 }
 
 func name(names []string, i int) string {
-	if i <= 0 || i >= len(names) {
+	if i < 0 || i >= len(names) {
 		return fmt.Sprintf("invalid(%d)", i)
 	}
 	return names[i]
@@ -98,7 +98,7 @@ func name(names []string, i int) string {
 
 func parse(what string, names []string, s string) (int, error) {
 	for i, n := range names {
-		if i > 0 && n == s {
+		if n == s { // the zero value is the empty text
 			return i, nil
 		}
 	}

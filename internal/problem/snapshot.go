@@ -108,6 +108,8 @@ type KindStatus struct {
 	Probe  string `json:"probe"`
 	State  State  `json:"state"`
 	Reason string `json:"reason,omitempty"` // of unknown and not-applicable
+	// Starting: no run of its probe has ended yet.
+	Starting bool `json:"starting,omitempty"`
 	// Missing is for how long no verdict was had while one was due.
 	Missing time.Duration `json:"-"`
 	// Overdue: missing for more than three periods.

@@ -1,0 +1,111 @@
+package diagnosis
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/nodevitals/nodevitals/internal/problem"
+)
+
+// Reasons of a condition that no kind explains.
+const (
+	ReasonHealthy    = "Healthy"
+	ReasonCannotTell = "CannotTell"
+	ReasonStarting   = "Starting"
+)
+
+// Conditions derives the NodeConditions: True for a problem of node scope at
+// least as severe as minSeverity; Unknown where nothing is wrong but a verdict
+// is overdue or was never had; False otherwise, with the kind of a milder
+// problem as the reason. Problems are those of Diagnose, worst first.
+func Conditions(c *problem.Catalogue, problems []problem.Problem, kinds []problem.KindStatus, minSeverity problem.Severity) []problem.Condition {
+	var out []problem.Condition
+	for _, typ := range c.Conditions() {
+		out = append(out, condition(c, typ, problems, kinds, minSeverity))
+	}
+	return out
+}
+
+func condition(c *problem.Catalogue, typ string, problems []problem.Problem, kinds []problem.KindStatus, minSeverity problem.Severity) problem.Condition {
+	of := func(k problem.Kind) bool { d, ok := c.Get(k); return ok && d.Condition == typ }
+	var mild *problem.Problem
+	for i, p := range problems {
+		if !of(p.Kind) || p.Scope != problem.NodeScope {
+			continue
+		}
+		if p.Severity >= minSeverity {
+			return problem.Condition{Type: typ, Status: problem.ConditionTrue, Reason: string(p.Kind), Message: Headline(p)}
+		}
+		if mild == nil {
+			mild = &problems[i]
+		}
+	}
+	s := summarise(kinds, of)
+	switch {
+	case mild != nil:
+		return problem.Condition{Type: typ, Status: problem.ConditionFalse, Reason: string(mild.Kind), Message: Headline(*mild)}
+	case s.applicable == 0:
+		return problem.Condition{Type: typ, Status: problem.ConditionUnknown, Reason: ReasonCannotTell, Message: s.notApplicable, NotApplicable: true}
+	case s.starting != "":
+		return problem.Condition{Type: typ, Status: problem.ConditionUnknown, Reason: ReasonStarting, Message: "no verdict yet: " + s.starting}
+	case s.overdue != "":
+		return problem.Condition{Type: typ, Status: problem.ConditionUnknown, Reason: ReasonCannotTell, Message: s.overdue}
+	}
+	return problem.Condition{Type: typ, Status: problem.ConditionFalse, Reason: ReasonHealthy, Message: "nothing wrong is seen: " + strings.Join(s.fine, ", ")}
+}
+
+type summary struct {
+	applicable                       int
+	fine                             []string
+	starting, overdue, notApplicable string
+}
+
+func summarise(kinds []problem.KindStatus, of func(problem.Kind) bool) summary {
+	var s summary
+	for _, k := range kinds {
+		if !of(k.Kind) {
+			continue
+		}
+		if k.State == problem.NotApplicable {
+			if !strings.Contains(s.notApplicable, k.Reason) {
+				s.notApplicable = strings.TrimPrefix(s.notApplicable+"; "+k.Reason, "; ")
+			}
+			continue
+		}
+		s.applicable++
+		switch {
+		case k.State != problem.Unknown:
+			s.fine = append(s.fine, string(k.Kind))
+		case k.Starting && s.starting == "":
+			s.starting = string(k.Kind)
+		case k.Overdue && s.overdue == "":
+			s.overdue = fmt.Sprintf("%s: %s", k.Kind, k.Reason)
+		}
+	}
+	if s.applicable == 0 && s.notApplicable == "" {
+		s.notApplicable = "no probe of this build or this node decides it"
+	}
+	return s
+}
+
+// Headline is a problem in one line that leads with its cause: what a person
+// should mend comes first.
+func Headline(p problem.Problem) string {
+	if len(p.Causes) == 0 {
+		return p.Message
+	}
+	root := p.Causes[0].Roots()[0]
+	return fmt.Sprintf("%s: %s; hence %s", root.Kind, root.Message, p.Message)
+}
+
+// next fills the subject into the catalogue's next command, quoted for a shell
+// where it is anything but a plain path or name.
+func next(def problem.Definition, subject string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-:@", r)
+	}
+	if strings.ContainsFunc(subject, func(r rune) bool { return !plain(r) }) {
+		subject = "'" + strings.ReplaceAll(subject, "'", `'\''`) + "'"
+	}
+	return strings.ReplaceAll(def.Next, "{subject}", subject)
+}

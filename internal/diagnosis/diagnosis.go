@@ -1,0 +1,219 @@
+// Package diagnosis links symptoms to their causes: it turns tracked problems
+// and the catalogue's edges into cause trees, says which candidates were looked
+// at and found fine, and derives the NodeConditions. It is pure.
+package diagnosis
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nodevitals/nodevitals/internal/problem"
+)
+
+// slack is how much later than its effect a cause may have been seen to begin,
+// beyond the period at which it is looked for: lines and samples of one
+// incident arrive in any order within it.
+const slack = 30 * time.Second
+
+// Input is all that a diagnosis looks at.
+type Input struct {
+	Catalogue    *problem.Catalogue
+	Problems     []problem.Tracked // in the order in which they are to be shown
+	Measurements []problem.Measurement
+	Kinds        []problem.KindStatus
+	// Wall maps a boot time to the date for display.
+	Wall func(time.Duration) time.Time
+}
+
+// Diagnose explains each problem by those that are its causes.
+func Diagnose(in Input) []problem.Problem {
+	d := newDiagnosis(in)
+	out := make([]problem.Problem, len(in.Problems))
+	for i, t := range in.Problems {
+		out[i] = problem.Problem{
+			Kind: t.Kind, Subject: t.Subject, Severity: t.Severity, Scope: t.Scope,
+			Since: in.Wall(t.Since), Message: t.Message, Evidence: t.Evidence, Holders: t.Holders,
+			Touches: t.Touches, Refused: t.Refused, Lines: t.Lines, Stale: t.Stale,
+		}
+		p := &out[i]
+		def, _ := in.Catalogue.Get(t.Kind)
+		p.Causes = d.tree(i, nil)
+		p.Examined = d.examined(i, def)
+		if len(p.Causes) == 0 && len(def.Causes) > 0 {
+			p.Note = "cause not found on this node"
+		}
+		p.Next = next(def, t.Subject)
+	}
+	for i, causes := range d.direct {
+		effect := title(in.Problems[i].Kind, in.Problems[i].Subject)
+		for _, c := range causes {
+			out[c].Effects = append(out[c].Effects, effect)
+		}
+	}
+	return out
+}
+
+type diagnosis struct {
+	Input
+	kinds  map[problem.Kind]problem.KindStatus
+	direct [][]int // for each problem, the indices of its direct causes
+}
+
+func newDiagnosis(in Input) *diagnosis {
+	d := &diagnosis{Input: in, kinds: map[problem.Kind]problem.KindStatus{}, direct: make([][]int, len(in.Problems))}
+	for _, k := range in.Kinds {
+		d.kinds[k.Kind] = k
+	}
+	for i := range in.Problems {
+		d.direct[i] = d.linked(i)
+	}
+	// Only then are chains known: what is reached through a nearer cause is
+	// not named beside it.
+	reduced := make([][]int, len(d.direct))
+	for i, causes := range d.direct {
+		for _, c := range causes {
+			if !slices.ContainsFunc(causes, func(via int) bool { return via != c && d.leads(via, c, nil) }) {
+				reduced[i] = append(reduced[i], c)
+			}
+		}
+	}
+	d.direct = reduced
+	return d
+}
+
+// linked are all problems that an edge of the catalogue ties to problem i.
+func (d *diagnosis) linked(i int) []int {
+	effect := d.Problems[i]
+	def, _ := d.Catalogue.Get(effect.Kind)
+	var out []int
+	for _, edge := range def.Causes {
+		for j, cause := range d.Problems {
+			if cause.Kind == edge.Kind && j != i && explains(edge, cause, effect) && !slices.Contains(out, j) {
+				out = append(out, j)
+			}
+		}
+	}
+	return out
+}
+
+// explains applies the rules of a tie: the edge's own narrowing, a refusal only
+// by a refusal, common references, and the order in time.
+func explains(edge problem.Edge, cause, effect problem.Tracked) bool {
+	switch {
+	case edge.Subject != "" && edge.Subject != effect.Subject:
+		return false
+	case edge.Refused && !cause.Refused:
+		return false
+	case len(edge.Touching) > 0 && !problem.AnyReaches(edge.Touching, cause.Touches):
+		return false
+	case !problem.AnyReaches(cause.Touches, effect.Touches):
+		return false
+	}
+	return cause.Since <= effect.Since+cause.Period+slack
+}
+
+// leads reports whether to is reached from problem from along direct causes.
+func (d *diagnosis) leads(from, to int, seen []int) bool {
+	if slices.Contains(seen, from) {
+		return false
+	}
+	for _, c := range d.direct[from] {
+		if c == to || d.leads(c, to, append(seen, from)) {
+			return true
+		}
+	}
+	return false
+}
+
+// tree is the cause tree under problem i; above are the problems on the way to it.
+func (d *diagnosis) tree(i int, above []int) []problem.Cause {
+	above = append(slices.Clone(above), i)
+	var out []problem.Cause
+	for _, c := range d.direct[i] {
+		if slices.Contains(above, c) {
+			continue
+		}
+		t := d.Problems[c]
+		out = append(out, problem.Cause{
+			Kind: t.Kind, Subject: t.Subject, Message: t.Message, Causes: d.tree(c, above),
+		})
+	}
+	return out
+}
+
+// examined says of each candidate that is not a cause why it is not, with its
+// numbers: what an on-call wants to know most after the cause.
+func (d *diagnosis) examined(i int, def problem.Definition) []string {
+	effect := d.Problems[i]
+	var out []string
+	var done []problem.Kind
+	for _, edge := range def.Causes {
+		if slices.Contains(done, edge.Kind) || edge.Subject != "" && edge.Subject != effect.Subject || d.isCause(i, edge.Kind) {
+			continue
+		}
+		done = append(done, edge.Kind)
+		out = append(out, d.alibi(edge, effect)...)
+	}
+	return out
+}
+
+func (d *diagnosis) isCause(i int, kind problem.Kind) bool {
+	return slices.ContainsFunc(d.direct[i], func(c int) bool { return d.Problems[c].Kind == kind })
+}
+
+// alibi says why no problem of edge.Kind explains the effect: its measurements
+// near the effect, or that it is fine, or that nobody can tell.
+func (d *diagnosis) alibi(edge problem.Edge, effect problem.Tracked) []string {
+	status, decided := d.kinds[edge.Kind]
+	switch {
+	case !decided, status.State == problem.NotApplicable:
+		return nil
+	case status.State == problem.Unknown:
+		return []string{fmt.Sprintf("cannot tell %s: %s", edge.Kind, status.Reason)}
+	}
+	def, _ := d.Catalogue.Get(edge.Kind)
+	var out []string
+	for _, resource := range def.Resources {
+		if m, ok := d.highest(resource, effect); ok {
+			out = append(out, fmt.Sprintf("not %s: %s", resourceName(m), problem.Share(m)))
+		}
+	}
+	if len(out) == 0 && status.State == problem.Fine {
+		out = append(out, fmt.Sprintf("not %s", edge.Kind))
+	}
+	return out
+}
+
+// highest is the measurement of a resource that is fullest among those that
+// could bind the effect: of the node, or of what the effect touches.
+func (d *diagnosis) highest(resource string, effect problem.Tracked) (problem.Measurement, bool) {
+	var best problem.Measurement
+	found := false
+	for _, m := range d.Measurements {
+		if m.Resource != resource || m.Max <= 0 {
+			continue
+		}
+		if len(m.Touches) > 0 && !problem.AnyReaches(m.Touches, effect.Touches) {
+			continue
+		}
+		if !found || m.Fraction() > best.Fraction() {
+			best, found = m, true
+		}
+	}
+	return best, found
+}
+
+func resourceName(m problem.Measurement) string {
+	if m.Subject == "" {
+		return m.Resource
+	}
+	return m.Resource + " of " + m.Subject
+}
+
+func title(k problem.Kind, subject string) string {
+	if subject == "" {
+		return string(k)
+	}
+	return string(k) + " " + subject
+}

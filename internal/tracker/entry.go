@@ -1,0 +1,230 @@
+package tracker
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nodevitals/nodevitals/internal/problem"
+)
+
+// entry is what is known of one (kind, subject).
+type entry struct {
+	// Level evidence.
+	Level   problem.State   `json:"level,omitempty"`
+	Why     string          `json:"why,omitempty"` // of unknown
+	Verdict problem.Verdict `json:"verdict"`       // the last wrong one
+	Wrong   streak          `json:"wrong"`         // runs that found it wrong
+	Crit    streak          `json:"crit"`          // runs that found it critical
+	Below   int             `json:"below,omitempty"`
+	Fines   int             `json:"fines,omitempty"` // fine runs begun after the last line
+	Period  time.Duration   `json:"period,omitempty"`
+	// WasWrong: the last run that could tell found it wrong.
+	WasWrong bool `json:"wasWrong,omitempty"`
+
+	// Log evidence.
+	Claim    problem.Claim   `json:"claim"`
+	Window   []time.Duration `json:"window,omitempty"` // times of the lines that count, at most Logs.N
+	LastLine time.Duration   `json:"lastLine,omitempty"`
+	Lines    uint64          `json:"lines,omitempty"`
+	Claimed  bool            `json:"claimed,omitempty"` // enough lines came together
+
+	Active   bool             `json:"active,omitempty"`
+	Severity problem.Severity `json:"severity,omitempty"`
+	Since    time.Duration    `json:"since,omitempty"`
+}
+
+// streak is a number of consecutive runs, and when the first of them began.
+type streak struct {
+	Runs int           `json:"runs,omitempty"`
+	From time.Duration `json:"from,omitempty"`
+}
+
+func (s *streak) add(begun time.Duration) {
+	if s.Runs == 0 {
+		s.From = begun
+	}
+	s.Runs++
+}
+
+func (s streak) lasted(p problem.Persist, now time.Duration) bool {
+	return s.Runs > 0 && s.Runs >= p.Runs && now-s.From >= p.For
+}
+
+func (e *entry) wrong(v problem.Verdict, begun time.Duration) {
+	e.Level, e.Why, e.Verdict, e.Fines, e.WasWrong = problem.Wrong, "", v, 0, true
+	e.Wrong.add(begun)
+	if v.Severity == problem.Critical {
+		e.Crit.add(begun)
+	} else {
+		e.Crit = streak{}
+	}
+	if v.Severity < e.Severity {
+		e.Below++
+	} else {
+		e.Below = 0
+	}
+}
+
+func (e *entry) fine(begun time.Duration) {
+	e.Level, e.Why, e.WasWrong = problem.Fine, "", false
+	e.Wrong, e.Crit, e.Below = streak{}, streak{}, 0
+	if begun > e.LastLine {
+		e.Fines++
+	}
+}
+
+// unknown leaves the streaks alone: a probe that fails once between two wrong
+// runs has not seen a recovery.
+func (e *entry) unknown(s problem.State, why string) {
+	e.Level, e.Why, e.Fines = s, why, 0
+	if s == problem.NotApplicable {
+		e.Wrong, e.Crit, e.WasWrong = streak{}, streak{}, false
+	}
+}
+
+func (e *entry) line(at time.Duration, c problem.Claim, def problem.Definition) {
+	e.Lines++
+	if at >= e.LastLine {
+		e.LastLine, e.Claim = at, c
+	}
+	e.Fines = 0
+	i, _ := slices.BinarySearch(e.Window, at)
+	e.Window = slices.Insert(e.Window, i, at)
+	n := max(def.Logs.N, 1)
+	if len(e.Window) > n {
+		// N lines suffice to tell whether N fell into one window.
+		e.Window = e.Window[len(e.Window)-n:]
+	}
+	if len(e.Window) == n && e.Window[n-1]-e.Window[0] <= def.Logs.Within {
+		e.Claimed = true
+	}
+}
+
+// settle decides whether the problem stands.
+func (e *entry) settle(now time.Duration, def problem.Definition, immediate bool) {
+	if sev, since, ok := e.wanted(now, def, immediate); ok {
+		e.raise(sev, since, immediate)
+		return
+	}
+	if (e.Active || e.Claimed) && e.over(now, def, immediate) {
+		e.Active, e.Claimed, e.Severity, e.Below = false, false, 0, 0
+		e.Lines, e.Window = 0, nil
+	}
+}
+
+// wanted says how severe the evidence is now, and since when, if it suffices.
+func (e *entry) wanted(now time.Duration, def problem.Definition, immediate bool) (problem.Severity, time.Duration, bool) {
+	var sev problem.Severity
+	var since time.Duration
+	if e.Level == problem.Wrong {
+		switch {
+		case immediate, e.Crit.lasted(def.Crit, now) && e.Verdict.Severity == problem.Critical:
+			sev, since = e.Verdict.Severity, e.Wrong.From
+		case e.Wrong.lasted(def.Warn, now):
+			sev, since = min(e.Verdict.Severity, problem.Warning), e.Wrong.From
+		}
+	}
+	// Lines raise it even where the level is fine, until a run begun after the
+	// last of them says so again.
+	if e.Claimed && !e.logOver(now, def) && (e.Level != problem.Fine || e.Fines == 0) {
+		if first := e.firstLine(); sev == 0 || first < since {
+			since = first
+		}
+		sev = max(sev, cmp.Or(e.Claim.Severity, def.Severity))
+	}
+	return sev, since, sev != 0
+}
+
+func (e *entry) raise(sev problem.Severity, since time.Duration, immediate bool) {
+	if !e.Active {
+		e.Active, e.Since, e.Severity = true, since, sev
+		return
+	}
+	if sev >= e.Severity || immediate || e.Below >= clearRuns {
+		e.Severity, e.Below = sev, 0
+	}
+}
+
+// firstLine is the oldest of the lines that raised the claim.
+func (e *entry) firstLine() time.Duration {
+	if len(e.Window) == 0 {
+		return e.LastLine
+	}
+	return e.Window[0]
+}
+
+// logOver: no line for the quiet time.
+func (e *entry) logOver(now time.Duration, def problem.Definition) bool {
+	return e.Lines == 0 || now-e.LastLine > def.QuietTime()
+}
+
+// over decides whether a problem that nothing confirms any more has ended.
+func (e *entry) over(now time.Duration, def problem.Definition, immediate bool) bool {
+	runs := clearRuns
+	if immediate {
+		runs = 1
+	}
+	quiet := e.logOver(now, def)
+	switch {
+	case e.Level == problem.Wrong: // wrong, but not for long enough to be raised again
+		return false
+	case e.Level == problem.Fine:
+		return e.Fines >= runs && (quiet || !def.NeedsBoth)
+	case e.WasWrong: // unknown now, and wrong when last seen
+		return false
+	default:
+		return quiet
+	}
+}
+
+func (e *entry) forgettable(now time.Duration, def problem.Definition) bool {
+	return !e.Active && e.Level != problem.Wrong && e.Level != problem.Unknown &&
+		now-e.LastLine > max(def.Logs.Within, def.QuietTime())
+}
+
+func (e *entry) tracked(id key, def problem.Definition) problem.Tracked {
+	out := problem.Tracked{Since: e.Since, Period: e.Period, Lines: e.Lines, LastLine: e.LastLine}
+	if e.WasWrong || e.Lines == 0 {
+		out.Verdict = e.Verdict
+		out.Evidence = slices.Clone(e.Verdict.Evidence)
+	} else {
+		out.Verdict = problem.Verdict{
+			Message: e.Claim.Message, Scope: e.Claim.Scope, Touches: e.Claim.Touches,
+			// A refusal that was logged has happened.
+			Refused: true,
+		}
+	}
+	out.Kind, out.Subject, out.State, out.Severity = id.Kind, id.Subject, problem.Wrong, e.Severity
+	if out.Scope == 0 {
+		out.Scope = def.Scope
+	}
+	if e.Lines > 0 {
+		out.Evidence = append(out.Evidence, fmt.Sprintf("%s: %s (%s)", e.Claim.Source, e.Claim.Line, times(e.Lines)))
+		if e.WasWrong {
+			out.Touches = union(e.Verdict.Touches, e.Claim.Touches)
+		}
+	}
+	if e.Level == problem.Unknown {
+		out.Stale = e.Why
+	}
+	return out
+}
+
+func times(n uint64) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+func union(a, b []problem.Ref) []problem.Ref {
+	out := slices.Clone(a)
+	for _, r := range b {
+		if !slices.Contains(out, r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}

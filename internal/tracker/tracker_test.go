@@ -1,0 +1,253 @@
+package tracker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/nodevitals/nodevitals/internal/problem"
+)
+
+const (
+	held  problem.Kind = "Held"  // warning after 15 min, critical after 3 runs
+	both  problem.Kind = "Both"  // needs fine and quiet
+	plain problem.Kind = "Plain" // at once; one line
+)
+
+func catalogue(t *testing.T) *problem.Catalogue {
+	t.Helper()
+	c, err := problem.NewCatalogue([]problem.Definition{
+		{Kind: held, Scope: problem.NodeScope, Severity: problem.Critical, Warn: problem.Persist{For: 15 * time.Minute}, Crit: problem.Persist{Runs: 3}},
+		{Kind: both, Scope: problem.NodeScope, Severity: problem.Critical, NeedsBoth: true, Logs: problem.Count{N: 2, Within: time.Minute}},
+		{Kind: plain, Scope: problem.NodeScope, Severity: problem.Warning, Logs: problem.Count{N: 1, Within: 5 * time.Minute}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func s(n int) time.Duration { return time.Duration(n) * time.Second }
+
+// run feeds one run of a probe that decides kind; sev 0 means fine.
+func run(t *Tracker, at int, kind problem.Kind, sev problem.Severity) {
+	r := problem.Report{Probe: "p", Kinds: []problem.Kind{kind}, Period: s(10), Begun: s(at), Ended: s(at)}
+	if sev != 0 {
+		r.Result.Verdicts = []problem.Verdict{{Kind: kind, State: problem.Wrong, Severity: sev, Message: "m"}}
+	}
+	t.Observe(r)
+}
+
+func severity(t *Tracker) problem.Severity {
+	for _, p := range t.Active() {
+		return p.Severity
+	}
+	return 0
+}
+
+func TestHysteresis(t *testing.T) {
+	const (
+		w = problem.Warning
+		c = problem.Critical
+	)
+	for _, tc := range []struct {
+		name string
+		kind problem.Kind
+		// seen is the severity found at runs 10 s apart; want what stands after each.
+		seen, want []problem.Severity
+	}{
+		{"critical only in the third run", held, []problem.Severity{c, c, c}, []problem.Severity{0, 0, c}},
+		{"a dip begins the count anew", held, []problem.Severity{c, c, 0, c, c, c}, []problem.Severity{0, 0, 0, 0, 0, c}},
+		{"one fine run does not clear, two do", plain, []problem.Severity{w, 0, w, 0, 0}, []problem.Severity{w, w, w, w, 0}},
+		{"one milder run does not lower, two do", plain, []problem.Severity{c, w, c, w, w}, []problem.Severity{c, c, c, c, w}},
+		{"worse raises at once", plain, []problem.Severity{w, c}, []problem.Severity{w, c}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tr := New(catalogue(t), false)
+			for i, sev := range tc.seen {
+				run(tr, 1000+10*i, tc.kind, sev)
+				if got := severity(tr); got != tc.want[i] {
+					t.Fatalf("after run %d (%v): %v, want %v", i+1, sev, got, tc.want[i])
+				}
+			}
+		})
+	}
+}
+
+func TestWarningThatMustLast(t *testing.T) {
+	tr := New(catalogue(t), false)
+	for at := 0; at < 15*60; at += 10 {
+		run(tr, at+1, held, problem.Warning)
+		if severity(tr) != 0 {
+			t.Fatalf("raised after %d s", at)
+		}
+	}
+	run(tr, 15*60+1, held, problem.Warning)
+	if severity(tr) != problem.Warning {
+		t.Fatal("not raised after 15 min")
+	}
+	if since := tr.Active()[0].Since; since != s(1) {
+		t.Errorf("since %v, want the first sight at 1 s", since)
+	}
+}
+
+func TestImmediateRaisesOnTheFirstVerdict(t *testing.T) {
+	tr := New(catalogue(t), true)
+	run(tr, 1, held, problem.Warning)
+	if severity(tr) != problem.Warning {
+		t.Fatal("not raised")
+	}
+}
+
+func TestNeedsBoth(t *testing.T) {
+	tr := New(catalogue(t), false)
+	claim := problem.Claim{Kind: both, Message: "said so"}
+	tr.Match(s(100), claim)
+	if severity(tr) != 0 {
+		t.Fatal("raised by one line of two")
+	}
+	tr.Match(s(110), claim)
+	if severity(tr) != problem.Critical {
+		t.Fatal("not raised by two lines in a minute")
+	}
+	for at := 120; at <= 400; at += 10 {
+		run(tr, at, both, 0)
+	}
+	if severity(tr) != problem.Critical {
+		t.Fatal("cleared although the log was not quiet for 5 min")
+	}
+	run(tr, 420, both, 0)
+	if severity(tr) != 0 {
+		t.Fatal("not cleared though fine and quiet")
+	}
+}
+
+func TestLinesCountAtTheirOwnTime(t *testing.T) {
+	tr := New(catalogue(t), false)
+	claim := problem.Claim{Kind: both}
+	// A backlog is read at once; the two lines were 61 s apart.
+	tr.Match(s(100), claim)
+	tr.Match(s(161), claim)
+	if severity(tr) != 0 {
+		t.Error("two lines 61 s apart were counted into one minute")
+	}
+	// Out of order, as of two files.
+	tr.Match(s(159), claim)
+	if severity(tr) != problem.Critical {
+		t.Error("two lines 2 s apart were not")
+	}
+}
+
+func TestPartialMeansUnchanged(t *testing.T) {
+	tr := New(catalogue(t), false)
+	run(tr, 10, plain, problem.Warning)
+	for at := 20; at < 100; at += 10 {
+		tr.Observe(problem.Report{Probe: "p", Kinds: []problem.Kind{plain}, Begun: s(at), Ended: s(at), Result: problem.Result{Partial: "not all was readable"}})
+	}
+	if severity(tr) != problem.Warning {
+		t.Error("silence of a partial run cleared a problem")
+	}
+}
+
+func TestPartialFromTheStartIsUnknown(t *testing.T) {
+	tr := New(catalogue(t), false)
+	tr.Observe(problem.Report{Probe: "p", Kinds: []problem.Kind{plain}, Begun: s(1), Ended: s(1), Result: problem.Result{Partial: "not all was readable"}})
+	if k := tr.Kinds(s(2))[0]; k.State != problem.Unknown {
+		t.Errorf("%+v", k)
+	}
+}
+
+func TestFailureKeepsAndMarksStale(t *testing.T) {
+	tr := New(catalogue(t), false)
+	run(tr, 10, plain, problem.Warning)
+	tr.Observe(problem.Report{Probe: "p", Kinds: []problem.Kind{plain}, Begun: s(20), Ended: s(20), Err: errors.New("it broke")})
+	tr.Tick(s(100000))
+	got := tr.Active()
+	if len(got) != 1 || got[0].Stale != "it broke" {
+		t.Fatalf("%+v", got)
+	}
+	// Not applicable any more (the module was removed): over.
+	tr.Observe(problem.Report{Probe: "p", Kinds: []problem.Kind{plain}, Begun: s(100010), Ended: s(100010), Err: problem.NotApplicablef("gone")})
+	if len(tr.Active()) != 0 {
+		t.Errorf("%+v", tr.Active())
+	}
+}
+
+func TestClaimWithoutSubjectWaitsForAllSubjects(t *testing.T) {
+	tr := New(catalogue(t), false)
+	tr.Match(s(100), problem.Claim{Kind: plain})
+	wrong := problem.Report{Probe: "p", Kinds: []problem.Kind{plain}, Result: problem.Result{Verdicts: []problem.Verdict{
+		{Kind: plain, Subject: "a", State: problem.Wrong, Severity: problem.Warning},
+	}}}
+	for at := 110; at <= 140; at += 10 {
+		wrong.Begun, wrong.Ended = s(at), s(at)
+		tr.Observe(wrong)
+	}
+	if n := len(tr.Active()); n != 2 {
+		t.Fatalf("%d active while a is wrong: %+v", n, tr.Active())
+	}
+	run(tr, 150, plain, 0)
+	run(tr, 160, plain, 0)
+	if n := len(tr.Active()); n != 0 {
+		t.Fatalf("%d active when all is fine: %+v", n, tr.Active())
+	}
+}
+
+func TestSubjectsAreBounded(t *testing.T) {
+	tr := New(catalogue(t), false)
+	for i := range 10 * maxSubjects {
+		tr.Match(s(100), problem.Claim{Kind: plain, Subject: fmt.Sprint(i)})
+	}
+	if n := len(tr.Active()); n > maxSubjects+1 {
+		t.Fatalf("%d entries", n)
+	}
+	tr.Tick(s(100 + 15*60 + 1)) // over
+	tr.Tick(s(100 + 60*60))     // and forgotten
+	if n := len(tr.entries); n != 0 {
+		t.Errorf("%d entries are never forgotten", n)
+	}
+	if n := tr.perKind[plain]; n != 0 {
+		t.Errorf("the count of entries is off by %d", n)
+	}
+}
+
+func TestStateSurvivesARestart(t *testing.T) {
+	tr := New(catalogue(t), false)
+	run(tr, 10, held, problem.Critical)
+	run(tr, 20, held, problem.Critical)
+	tr.Match(s(25), problem.Claim{Kind: plain, Subject: "x", Message: "a line", Touches: []problem.Ref{problem.RefNode}})
+	raw, err := json.Marshal(tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := New(catalogue(t), false)
+	if err := json.Unmarshal(raw, again); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(again.Active(), tr.Active()) {
+		t.Errorf("after restart\n%+v\nbefore\n%+v", again.Active(), tr.Active())
+	}
+	// The third critical run raises it, as if nothing had happened.
+	run(again, 30, held, problem.Critical)
+	if severity(again) != problem.Critical {
+		t.Error("the streak was lost")
+	}
+}
+
+func FuzzUnmarshal(f *testing.F) {
+	f.Add([]byte(`{"entries":[{"kind":"Plain","subject":"x","level":"wrong","window":[1,2]}],"kinds":{"Plain":{"probe":"p","state":"fine"}}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		c, _ := problem.NewCatalogue([]problem.Definition{{Kind: plain, Logs: problem.Count{N: 3}}})
+		tr := New(c, false)
+		if json.Unmarshal(raw, tr) != nil {
+			return
+		}
+		run(tr, 10, plain, problem.Warning)
+		tr.Match(s(11), problem.Claim{Kind: plain})
+		tr.Tick(s(20))
+		tr.Active()
+	})
+}

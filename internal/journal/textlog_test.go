@@ -1,0 +1,144 @@
+package journal
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// poll collects the lines of one poll.
+func poll(t *testing.T, l *TextLog) []string {
+	t.Helper()
+	var lines []string
+	if err := l.Poll(func(b []byte) { lines = append(lines, string(b)) }); err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return lines
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func expect(t *testing.T, l *TextLog, want ...string) {
+	t.Helper()
+	if got := poll(t, l); !slices.Equal(got, want) {
+		t.Fatalf("lines %q, want %q", got, want)
+	}
+}
+
+func TestFollow(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	write(t, path, "old\n")
+	l, err := NewTextLog(path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	expect(t, l)
+	write(t, path, "a\nb\r\nha")
+	expect(t, l, "a", "b")
+	write(t, path, "lf\n")
+	expect(t, l, "half")
+	// Renamed: its tail is read, then the new file.
+	write(t, path, "tail\n")
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path+".1", "written to the old one\nno end")
+	write(t, path, "new\n")
+	expect(t, l, "tail", "written to the old one", "no end", "new")
+	// Truncated in place.
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, "x\n")
+	expect(t, l, "x")
+	// Gone, and back.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, l)
+	write(t, path, "back\n")
+	expect(t, l, "back")
+}
+
+func TestAbsentFileIsWaitedFor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	l, err := NewTextLog(path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, l)
+	write(t, path, "first\n")
+	expect(t, l, "first")
+}
+
+func TestLongLinesAreCutNotLost(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	l, err := NewTextLog(path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, strings.Repeat("x", 3*maxLine)+"\nnext\n")
+	lines := poll(t, l)
+	if len(lines) != 2 || len(lines[0]) != maxLine || lines[1] != "next" {
+		t.Fatalf("%d lines", len(lines))
+	}
+}
+
+func TestLookBackDropsTheHalfLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	for i := range 1000 {
+		write(t, path, fmt.Sprintf("line %d\n", i))
+	}
+	l, err := NewTextLog(path, 30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, l, "line 997", "line 998", "line 999")
+}
+
+func TestNotARegularFile(t *testing.T) {
+	if _, err := NewTextLog(t.TempDir(), 0); err == nil {
+		t.Error("a folder was opened as a log")
+	}
+}
+
+func TestStamp(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 30, 0, 0, time.UTC)
+	for _, tc := range []struct{ line, want string }{
+		{"2025-12-31T23:59:58.5Z host x", "2025-12-31T23:59:58.5Z"},
+		{"2025-12-31T23:59:58.123456+01:00 host x", "2025-12-31T22:59:58.123456Z"},
+		{"Dec 31 23:59:58 host kernel: x", "2025-12-31T23:59:58Z"},
+		{"Jan  1 00:10:00 host kernel: x", "2026-01-01T00:10:00Z"},
+		{"E1231 23:59:58.000001    1 x.go:1] y", "2025-12-31T23:59:58.000001Z"},
+		{"no time at all", ""},
+		{"", ""},
+		{"I9999 99:99:99.000000 x", ""},
+	} {
+		got, ok := Stamp([]byte(tc.line), now)
+		if ok != (tc.want != "") || ok && got.UTC().Format(time.RFC3339Nano) != tc.want {
+			t.Errorf("%q: %v %v, want %s", tc.line, got, ok, tc.want)
+		}
+	}
+}
+
+func FuzzStamp(f *testing.F) {
+	f.Add([]byte("Dec 31 23:59:58 host kernel: x"))
+	f.Fuzz(func(_ *testing.T, line []byte) { Stamp(line, time.Unix(1.7e9, 0)) })
+}

@@ -1,0 +1,199 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"github.com/nodevitals/nodevitals/internal/problem"
+)
+
+var update = flag.Bool("update", false, "write golden files anew")
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs (-update accepts):\n%s", file, got)
+	}
+}
+
+// sick is a node with one pod at its pids limit, a disk that fills, and a
+// mount that cannot be told.
+func sick() *problem.Snapshot {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	refused := uint64(1204)
+	pod := "pod payments/worker-7c9"
+	return &problem.Snapshot{
+		Time: now,
+		Host: problem.HostFacts{
+			Node: "node-7", OS: "Debian GNU/Linux 12 (bookworm)", Kernel: "6.1.0-50-amd64", Cgroup: "v2",
+			CPUs: 8, Memory: 32 << 30, Load1: 3.25, Uptime: 49 * time.Hour, Agent: "v1.2.3",
+		},
+		Problems: []problem.Problem{
+			{
+				Kind: problem.ForkRefused, Subject: pod, Severity: problem.Critical, Scope: problem.PodScope,
+				Since: now.Add(-90 * time.Second), Message: "fork fails: pids.max reached in " + pod + " (64 of 64 threads, 1200+ refused)",
+				Evidence: []string{"/sys/fs/cgroup/kubepods.slice/pids.events.local: max 1204 (12 more)"},
+				Holders:  []problem.Holder{{Owner: pod + " container app", Process: "java", Amount: 58, Unit: problem.Threads}},
+				Causes:   []problem.Cause{{Kind: problem.CgroupPIDsNearLimit, Subject: pod, Message: pod + " is at 100 % (64 of 64 threads) of its pids limit"}},
+				Examined: []string{"not pid_max: 21 % (6882 of 32768 threads)", "not threads_max: 9 % (6882 of 76466 threads)"},
+				Next:     "cat /sys/fs/cgroup/kubepods.slice/pids.max",
+			},
+			{
+				Kind: problem.CgroupPIDsNearLimit, Subject: pod, Severity: problem.Critical, Scope: problem.PodScope,
+				Since: now.Add(-90 * time.Second), Message: pod + " is at 100 % (64 of 64 threads) of its pids limit",
+				Effects: []string{"ForkRefused " + pod},
+			},
+			{
+				Kind: problem.FilesystemSpaceLow, Subject: "/", Severity: problem.Warning, Scope: problem.NodeScope,
+				Since: now.Add(-30 * time.Hour), Message: "/ (root, kubelet) has 12 % left", Stale: "no answer within 10s", Note: "cause not found on this node",
+			},
+		},
+		Conditions: []problem.Condition{
+			{Type: problem.PIDExhaustion, Status: problem.ConditionFalse, Reason: "Healthy"},
+			{Type: problem.FileHandleExhaustion, Status: problem.ConditionFalse, Reason: "Healthy"},
+			{Type: problem.DiskExhaustion, Status: problem.ConditionFalse, Reason: "FilesystemSpaceLow"},
+			{Type: problem.MountHung, Status: problem.ConditionUnknown, Reason: "CannotTell", Message: "MountTableLarge: /proc/1/mountinfo: permission denied"},
+			{Type: problem.ConntrackExhaustion, Status: problem.ConditionUnknown, NotApplicable: true, Message: "the module is not loaded"},
+		},
+		Measurements: []problem.Measurement{
+			{Resource: "pid_max", Used: 6882, Max: 32768, Unit: problem.Threads},
+			{Resource: "threads_max", Used: 6882, Max: 76466, Unit: problem.Threads},
+			{Resource: "cgroup_pids", Subject: pod, Used: 64, Max: 64, Unit: problem.Threads, Refused: &refused},
+			{Resource: "file_handles", Used: 4096, Unit: problem.Files},
+			{Resource: "filesystem_bytes", Subject: "/", Used: 88 << 30, Max: 100 << 30, Unit: problem.Bytes},
+		},
+		Probes: []problem.ProbeStatus{
+			{Probe: "threads", Outcome: problem.OutcomeOK, Duration: 2 * time.Millisecond, Runs: 3},
+			{Probe: "filesystems", Outcome: problem.OutcomeFailed, Reason: "no answer within 10s", Runs: 3, Failures: 1},
+			{Probe: "later", Outcome: problem.OutcomeStarting},
+		},
+		Logs: []problem.LogStatus{{Source: "/var/log/syslog", Records: 1000, Matches: 2}},
+	}
+}
+
+func TestTextGolden(t *testing.T) {
+	for name, o := range map[string]TextOptions{
+		"sick.txt": {}, "sick-narrow.txt": {Width: 60}, "sick-colour.txt": {Colour: true, Width: 120},
+	} {
+		var b bytes.Buffer
+		if err := Text(&b, sick(), problem.Builtin(), o); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, b.Bytes())
+	}
+}
+
+func TestJSONGolden(t *testing.T) {
+	var b bytes.Buffer
+	if err := JSON(&b, sick()); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "sick.json", b.Bytes())
+	var back problem.Snapshot
+	if err := json.Unmarshal(b.Bytes(), &back); err != nil {
+		t.Errorf("what we write, we cannot read: %v", err)
+	}
+}
+
+func TestPrometheusGolden(t *testing.T) {
+	var b bytes.Buffer
+	if err := Prometheus(&b, sick()); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "sick.prom", b.Bytes())
+	problems, err := promlint.New(&b).Lint()
+	if err != nil || len(problems) > 0 {
+		t.Errorf("promlint: %v %v", problems, err)
+	}
+}
+
+// TestTextFromOutsideIsData: a process may be called anything and a log line
+// may hold anything; neither may steer a terminal or forge a line.
+func TestTextFromOutsideIsData(t *testing.T) {
+	evil := "\x1b[2J\x1b]0;owned\x07\nCRITICAL  forged\r\u202e\xff" + strings.Repeat("A", 10000)
+	s := sick()
+	p := &s.Problems[0]
+	p.Subject, p.Message, p.Evidence, p.Examined, p.Next, p.Stale = evil, evil, []string{evil}, []string{evil}, evil, evil
+	p.Holders = []problem.Holder{{Owner: evil, Process: evil, Amount: 1}}
+	p.Causes = []problem.Cause{{Kind: "K", Subject: evil, Message: evil}}
+	s.Host.Node, s.Host.OS = evil, evil
+	s.Conditions[3].Message = evil
+	s.Probes[1].Reason = evil
+	s.Measurements[2].Subject = evil
+	var text, prom bytes.Buffer
+	if err := Text(&text, s, problem.Builtin(), TextOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := Prometheus(&prom, s); err != nil {
+		t.Fatal(err)
+	}
+	for name, out := range map[string]string{"text": text.String(), "metrics": prom.String()} {
+		if strings.ContainsAny(out, "\x1b\x07\r\u202e\xff") {
+			t.Errorf("%s: control characters came through", name)
+		}
+		if strings.Contains(out, "\nCRITICAL  forged") {
+			t.Errorf("%s: a line was forged", name)
+		}
+		if strings.Contains(out, strings.Repeat("A", maxShown+1)) {
+			t.Errorf("%s: the length is not bounded", name)
+		}
+	}
+}
+
+func TestSeriesAreBounded(t *testing.T) {
+	s := sick()
+	for i := range 1000 {
+		s.Problems = append(s.Problems, problem.Problem{Kind: "Many", Subject: fmt.Sprint(i), Severity: problem.Warning})
+		s.Measurements = append(s.Measurements, problem.Measurement{Resource: "many", Subject: fmt.Sprint(i), Used: float64(i), Max: 1000})
+	}
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(NewMetrics(func() *problem.Snapshot { return s }))
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if n := len(f.Metric); n > 2*(maxSubjects+1)+10 {
+			t.Errorf("%s has %d series", f.GetName(), n)
+		}
+	}
+}
+
+func TestMetricsBeforeTheFirstSnapshot(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(NewMetrics(func() *problem.Snapshot { return nil }))
+	if families, err := reg.Gather(); err != nil || len(families) != 0 {
+		t.Errorf("%v %v", families, err)
+	}
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add("\x1b[31m\n")
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, r := range clean(s) {
+			if r < ' ' || r == 0x7f || r == 0xfffd {
+				t.Errorf("%q keeps %q", s, r)
+			}
+		}
+	})
+}

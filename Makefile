@@ -1,0 +1,58 @@
+# Everything that is done with nodevitals, by its name. `make run` and
+# `make test` do all of their own set-up on a Debian-like machine with Go.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GOBIN   := $(CURDIR)/.cache/bin
+GO      := go
+
+GOLANGCI_VERSION := v2.15.0
+
+.PHONY: help
+help: ## This list
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/agent, static, for this machine
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/agent ./cmd/agent
+
+.PHONY: run
+run: build ## Build, and examine this machine
+	@bin/agent --once || code=$$?; case $${code:-0} in 0|1|2|3) ;; *) exit $$code;; esac
+
+.PHONY: cross
+cross: ## Check that it builds for each platform
+	for arch in amd64 arm64; do CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -o /dev/null ./cmd/agent; done
+
+.PHONY: test-deps
+test-deps: ## Install what the tests need (Debian packages; root)
+	@test/install-deps
+
+.PHONY: test
+test: test-deps ## Run all tests
+	$(GO) test -race -timeout 20m ./...
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for a few seconds
+	test/fuzz-all
+
+.PHONY: lint
+lint: $(GOBIN)/golangci-lint ## go vet, golangci-lint (with the ban on os/exec), gofumpt
+	$(GO) vet ./...
+	$(GOBIN)/golangci-lint run ./...
+
+$(GOBIN)/golangci-lint: Makefile
+	GOBIN=$(GOBIN) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@touch $@
+
+.PHONY: bench
+bench: build ## Measure: the cost of each probe, --once, and the daemon over 60 s
+	$(GO) run ./test/bench
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin dist .cache

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nodevitals/nodevitals/internal/agent"
+	"github.com/nodevitals/nodevitals/internal/config"
+	"github.com/nodevitals/nodevitals/internal/host"
+	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/internal/report"
+)
+
+type options struct {
+	once    bool
+	output  string
+	since   time.Duration
+	timeout time.Duration
+	root    string
+	config  string
+	listen  string
+}
+
+const long = `nodevitals examines the Kubernetes node that it runs on: it reads the vital
+signs of the machine, says what is wrong, why, and what to do next.
+
+Without a command it runs as a daemon and serves what it sees on :20258
+(/metrics for Prometheus, /healthz, /readyz, and /status on loopback).
+
+With --once it examines the node now, prints a report, and ends with
+  0  nothing wrong        2  a critical problem
+  1  a warning            3  a vital sign that cannot be told
+It needs no kubelet, no runtime, no disk space and starts no other program, so
+it also works on a node that is past all that. Run it as root to see everything.`
+
+const example = `  agent --once                       examine this node now
+  agent --once -o json | jq .causes  the same for a program
+  agent --once --root /host          examine the host mounted at /host
+  agent explain ForkRefused          what a finding means and what to do
+  agent check-config my.yaml         is this configuration right?
+  agent                              run as the daemon`
+
+func newRoot() *cobra.Command {
+	var o options
+	root := &cobra.Command{
+		Use: "agent", Short: "Examines a Kubernetes node: what is wrong, why, and what to do next",
+		Long: long, Example: example,
+		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o, cmd.OutOrStdout()) },
+	}
+	f := root.Flags()
+	f.BoolVar(&o.once, "once", false, "examine the node once, print a report and exit")
+	f.StringVarP(&o.output, "output", "o", "text", "format of the report with --once: text, json or prometheus")
+	f.DurationVar(&o.since, "since", 10*time.Minute, "with --once, how far to look back in log files")
+	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "with --once, the longest that it may take in all")
+	f.StringVar(&o.listen, "listen", "", "address to serve on as a daemon (default \":20258\")")
+	pf := root.PersistentFlags()
+	pf.StringVar(&o.root, "root", "/", "root of the host to examine, if it is mounted elsewhere (/host in a container)")
+	pf.StringVar(&o.config, "config", "", "configuration file (default "+config.DefaultPath+", if it exists)")
+	root.AddCommand(newExplain(), newCheckConfig(), newVersion())
+	root.CompletionOptions.HiddenDefaultCmd = true
+	return root
+}
+
+func run(ctx context.Context, o options, out io.Writer) error {
+	c, err := config.Load(o.config)
+	if err != nil {
+		return err
+	}
+	if o.listen != "" {
+		c.Listen = o.listen
+	}
+	switch o.output {
+	case "text", "json", "prometheus":
+	default:
+		return fmt.Errorf("--output %q is none of text, json, prometheus", o.output)
+	}
+	if o.timeout <= 0 || o.since < 0 {
+		return errors.New("--timeout must be above 0 and --since not below")
+	}
+	h, err := host.New(o.root)
+	if err != nil {
+		return err
+	}
+	a, err := agent.New(h, c, version)
+	if err != nil {
+		return err
+	}
+	if !o.once {
+		return a.Daemon(ctx, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the deadline of %v for the whole report", o.timeout))
+	defer cancel()
+	s := a.Once(ctx, o.since)
+	if err := render(out, s, a.Catalogue(), o.output); err != nil {
+		return err
+	}
+	if code := agent.ExitCode(s); code != 0 {
+		return exitCode(code)
+	}
+	return nil
+}
+
+func render(out io.Writer, s *problem.Snapshot, c *problem.Catalogue, format string) error {
+	switch format {
+	case "json":
+		return report.JSON(out, s)
+	case "prometheus":
+		return report.Prometheus(out, s)
+	}
+	return report.Text(out, s, c, terminal(out))
+}
+
+func newExplain() *cobra.Command {
+	return &cobra.Command{
+		Use: "explain [KIND]", Short: "Say what a finding means, how to check it by hand, and what to do",
+		Example: "  agent explain             list all kinds\n  agent explain ForkRefused",
+		Args:    cobra.MaximumNArgs(1),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			var kinds []string
+			for _, d := range problem.Builtin().All() {
+				kinds = append(kinds, string(d.Kind))
+			}
+			return kinds, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c := problem.Builtin()
+			if len(args) == 0 {
+				return listKinds(cmd.OutOrStdout(), c)
+			}
+			d, ok := c.Get(problem.Kind(args[0]))
+			if !ok {
+				near := c.Suggest(args[0])
+				if len(near) == 0 {
+					return fmt.Errorf("there is no kind %q; `agent explain` lists them all", args[0])
+				}
+				if len(near) > 1 || !strings.EqualFold(string(near[0]), args[0]) {
+					return fmt.Errorf("there is no kind %q; did you mean %v?", args[0], near)
+				}
+				d, _ = c.Get(near[0])
+			}
+			_, err := io.WriteString(cmd.OutOrStdout(), d.Explain(c))
+			return err
+		},
+	}
+}
+
+func listKinds(w io.Writer, c *problem.Catalogue) error {
+	for _, typ := range append(c.Conditions(), "") {
+		title := typ
+		if typ == "" {
+			title = "Told by Events only"
+		}
+		if _, err := fmt.Fprintln(w, title); err != nil {
+			return err
+		}
+		for _, d := range c.All() {
+			if d.Condition == typ {
+				if _, err := fmt.Fprintf(w, "  %-28s %s\n", d.Kind, d.Summary); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func newCheckConfig() *cobra.Command {
+	return &cobra.Command{
+		Use: "check-config FILE", Short: "Check a configuration file; every mistake is told with its line",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := config.Load(args[0])
+			if err != nil {
+				return err
+			}
+			enabled := 0
+			for _, p := range c.Probes {
+				if p.Enabled {
+					enabled++
+				}
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %d of %d probes enabled, listening on %s\n", args[0], enabled, len(c.Probes), c.Listen)
+			return err
+		},
+	}
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "nodevitals", version)
+			return err
+		},
+	}
+}

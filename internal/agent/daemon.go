@@ -1,0 +1,231 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/nodevitals/nodevitals/internal/probes"
+	"github.com/nodevitals/nodevitals/internal/problem"
+)
+
+const (
+	// tick is how often quiet times are looked at, and how fast the loop beats.
+	tick = time.Second
+	// firstWithin spreads the first runs of the probes, so that the agent's
+	// start is no burst on a node that may just be in trouble.
+	firstWithin = 100 * time.Millisecond
+	// jitter is the share by which a period varies, so that probes drift apart.
+	jitter = 0.1
+	// restFactor is how many times the CPU that a run took it then rests at
+	// least: no probe can cost more than 0.1 % of a core, however large the node.
+	restFactor = 1000
+	// shutdownWithin bounds the end of open HTTP requests at SIGTERM.
+	shutdownWithin = 500 * time.Millisecond
+)
+
+// Daemon examines the node until ctx ends. What is seen is served over HTTP on
+// the configured address. It returns within a second after ctx ended, also if a
+// probe is stuck in the kernel: main exits then, and does not wait for it.
+func (a *Agent) Daemon(ctx context.Context, log *slog.Logger) error {
+	listener, err := net.Listen("tcp", a.config.Listen)
+	if err != nil {
+		return fmt.Errorf("cannot serve metrics: %w (another agent on this node? set another address with --listen)", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	warmThreads(len(a.specs) + maxRunning + spareThreads)
+
+	l := &loop{agent: a, log: log, state: a.newState(false)}
+	l.publish()
+	l.beat.Store(int64(a.node.Host.Clock.Boot()))
+	server := newServer(l)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	log.Info("nodevitals is running", "version", a.facts.Agent, "address", listener.Addr().String(), "probes", len(a.specs))
+	go l.run(ctx)
+
+	select {
+	case err = <-served:
+		err = fmt.Errorf("HTTP server: %w", err)
+	case <-ctx.Done():
+		notify(log, daemon.SdNotifyStopping)
+		stop, done := context.WithTimeout(context.Background(), shutdownWithin)
+		defer done()
+		if err := server.Shutdown(stop); err != nil {
+			_ = server.Close()
+		}
+	}
+	return err
+}
+
+// loop owns the state. Everything comes to it through channels; everything
+// leaves it as a snapshot that never changes any more.
+type loop struct {
+	agent  *Agent
+	log    *slog.Logger
+	state  *state
+	latest atomic.Pointer[problem.Snapshot]
+	ready  atomic.Bool
+	beat   atomic.Int64 // boot time of the last turn
+}
+
+func (l *loop) run(ctx context.Context) {
+	a := l.agent
+	reports := make(chan problem.Report)
+	claims := make(chan claimAt)
+	status := make(chan problem.LogStatus)
+	for _, s := range a.specs {
+		go a.schedule(ctx, s, reports)
+	}
+	for _, path := range a.config.LogFiles {
+		go a.follow(ctx, path, claims, status)
+	}
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	watchdog := watchdogEvery()
+	var fed time.Duration
+	dirty := false
+	for {
+		select {
+		case r := <-reports:
+			l.observe(r)
+			dirty = true
+		case c := <-claims:
+			l.state.tracker.Match(c.at, c.claim)
+			dirty = true
+		case st := <-status:
+			l.state.setLog(st)
+			dirty = true
+		case <-ticker.C:
+			now := a.node.Host.Clock.Boot()
+			l.state.tracker.Tick(now)
+			l.beat.Store(int64(now))
+			if watchdog > 0 && now-fed >= watchdog {
+				notify(l.log, daemon.SdNotifyWatchdog)
+				fed = now
+			}
+			dirty = true
+		case <-ctx.Done():
+			return
+		}
+		if dirty && len(reports) == 0 {
+			l.publish()
+			dirty = false
+		}
+	}
+}
+
+func (l *loop) observe(r problem.Report) {
+	before := l.state.status[r.Probe].Outcome
+	l.state.observe(r)
+	after := *l.state.status[r.Probe]
+	if after.Outcome != before && after.Outcome == problem.OutcomeFailed {
+		l.log.Warn("probe failed", "probe", r.Probe, "error", after.Reason)
+	}
+	if !l.ready.Load() && l.state.ready() {
+		l.ready.Store(true)
+		notify(l.log, daemon.SdNotifyReady)
+		l.log.Info("every probe has had its first run")
+	}
+}
+
+// publish makes a snapshot and logs what has changed since the last.
+func (l *loop) publish() {
+	next := l.state.snapshot()
+	previous := l.latest.Swap(next)
+	if previous != nil {
+		logChanges(l.log, previous.Problems, next.Problems)
+	}
+}
+
+// logChanges says which problems have come and gone: the agent's own log is
+// one of the places where people look first.
+func logChanges(log *slog.Logger, before, after []problem.Problem) {
+	type key struct {
+		kind    problem.Kind
+		subject string
+	}
+	had := map[key]problem.Problem{}
+	for _, p := range before {
+		had[key{p.Kind, p.Subject}] = p
+	}
+	for _, p := range after {
+		k := key{p.Kind, p.Subject}
+		if old, ok := had[k]; !ok || old.Severity != p.Severity {
+			log.Warn("problem", "kind", p.Kind, "subject", p.Subject, "severity", p.Severity, "message", p.Message)
+		}
+		delete(had, k)
+	}
+	for _, p := range had {
+		log.Info("problem is over", "kind", p.Kind, "subject", p.Subject)
+	}
+}
+
+// schedule runs one probe for good: at most one run at a time, the next one a
+// jittered period after the last began, and later if the last was dear or hangs.
+func (a *Agent) schedule(ctx context.Context, s probes.Spec, reports chan<- problem.Report) {
+	timer := time.NewTimer(rand.N(firstWithin))
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		if !a.slots.take(ctx) {
+			return
+		}
+		r, stuck := a.run(ctx, s)
+		a.slots.give() // also of a stuck run: the others go on
+		send(ctx, reports, r)
+		if stuck != nil {
+			select {
+			case <-stuck:
+			case <-ctx.Done():
+				return
+			}
+		}
+		timer.Reset(rest(s.Period, r.CPU))
+	}
+}
+
+// rest is how long a probe waits after a run that took cpu.
+func rest(period, cpu time.Duration) time.Duration {
+	varied := time.Duration(float64(period) * (1 + jitter*(2*rand.Float64()-1)))
+	return max(varied, restFactor*cpu)
+}
+
+// setLog takes in how the reading of a log is doing.
+func (s *state) setLog(st problem.LogStatus) {
+	for i := range s.logs {
+		if s.logs[i].Source == st.Source {
+			s.logs[i] = st
+			return
+		}
+	}
+	s.logs = append(s.logs, st)
+}
+
+// notify tells systemd, where it is the one that started us.
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("sd_notify", "state", state, "error", err)
+	}
+}
+
+// watchdogEvery is how often systemd's watchdog wants to hear of us; 0 if it
+// does not. Half the time that it waits, as sd_watchdog_enabled(3) advises.
+func watchdogEvery() time.Duration {
+	d, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		return 0
+	}
+	return d / 2
+}

@@ -1,0 +1,85 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/nodevitals/nodevitals/internal/probes"
+	"github.com/nodevitals/nodevitals/internal/problem"
+)
+
+// sampleGap is the time between the two samples of a counter in a single look:
+// long enough for a storm of refusals to show, short enough to wait for.
+const sampleGap = 200 * time.Millisecond
+
+// Once examines the node now: every probe once, those that judge by counters
+// twice, all in parallel, and the newest part of the log files. ctx bounds it
+// all; a probe that has not answered by then counts as one that cannot tell.
+func (a *Agent) Once(ctx context.Context, since time.Duration) *problem.Snapshot {
+	s := a.newState(true)
+	s.logs = a.lookBack(since, s.tracker.Match)
+	reports := make(chan problem.Report, len(a.specs))
+	var wg sync.WaitGroup
+	for _, spec := range a.specs {
+		wg.Go(func() { reports <- a.look(ctx, spec) })
+	}
+	wg.Wait()
+	close(reports)
+	for r := range reports {
+		s.observe(r)
+	}
+	s.tracker.Tick(a.node.Host.Clock.Boot())
+	return s.snapshot()
+}
+
+// look runs a probe for a single report: twice if it compares counters.
+func (a *Agent) look(ctx context.Context, spec probes.Spec) problem.Report {
+	if !a.slots.take(ctx) {
+		now := a.node.Host.Clock.Boot()
+		return problem.Report{Probe: spec.Name(), Kinds: spec.Kinds(), Period: spec.Period, Begun: now, Ended: now, Err: context.Cause(ctx)}
+	}
+	r, stuck := a.run(ctx, spec)
+	a.slots.give()
+	if !spec.Counters || r.Err != nil || stuck != nil {
+		return r
+	}
+	gap := time.NewTimer(sampleGap)
+	defer gap.Stop()
+	select {
+	case <-gap.C:
+	case <-ctx.Done():
+		return r
+	}
+	if !a.slots.take(ctx) {
+		return r
+	}
+	defer a.slots.give()
+	second, _ := a.run(ctx, spec)
+	if second.Err != nil {
+		return r
+	}
+	second.CPU += r.CPU
+	return second
+}
+
+// ExitCode is what `agent --once` ends with: 2 for a critical problem, 1 for a
+// warning, 3 if a vital sign cannot be told, 0 if all is fine.
+func ExitCode(s *problem.Snapshot) int {
+	worst := problem.Severity(0)
+	for _, p := range s.Problems {
+		worst = max(worst, p.Severity)
+	}
+	switch worst {
+	case problem.Critical:
+		return 2
+	case problem.Warning:
+		return 1
+	}
+	for _, c := range s.Conditions {
+		if c.Status == problem.ConditionUnknown && !c.NotApplicable {
+			return 3
+		}
+	}
+	return 0
+}

@@ -1,0 +1,90 @@
+package agent
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/nodevitals/nodevitals/internal/diagnosis"
+	"github.com/nodevitals/nodevitals/internal/host"
+	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/internal/tracker"
+)
+
+// state is what the loop knows: it takes in reports and claims and makes
+// snapshots of them. One goroutine owns it.
+type state struct {
+	agent        *Agent
+	tracker      *tracker.Tracker
+	status       map[string]*problem.ProbeStatus
+	measurements map[string][]problem.Measurement // by probe
+	logs         []problem.LogStatus
+}
+
+func (a *Agent) newState(immediate bool) *state {
+	s := &state{
+		agent: a, tracker: tracker.New(a.catalogue, immediate),
+		status: map[string]*problem.ProbeStatus{}, measurements: map[string][]problem.Measurement{},
+	}
+	now := a.node.Host.Clock.Boot()
+	for _, p := range a.specs {
+		s.status[p.Name()] = &problem.ProbeStatus{Probe: p.Name(), Outcome: problem.OutcomeStarting}
+		s.tracker.Expect(p.Name(), p.Kinds(), p.Period, now)
+	}
+	return s
+}
+
+// observe takes in one run of a probe.
+func (s *state) observe(r problem.Report) {
+	s.tracker.Observe(r)
+	st := s.status[r.Probe]
+	st.Runs++
+	st.Last, st.Duration, st.CPU = wall(s.agent.node.Host.Clock, r.Ended), r.Ended-r.Begun, r.CPU
+	st.Outcome, st.Reason = problem.OutcomeOK, r.Result.Partial
+	var na *problem.NotApplicableError
+	switch {
+	case errors.As(r.Err, &na):
+		st.Outcome, st.Reason = problem.OutcomeNotApplicable, na.Reason
+	case r.Err != nil:
+		st.Outcome, st.Reason = problem.OutcomeFailed, r.Err.Error()
+		st.Failures++
+	case r.Result.Partial != "":
+		st.Outcome = problem.OutcomePartial
+	}
+	// What a failed run did not measure is not known any more.
+	s.measurements[r.Probe] = r.Result.Measurements
+}
+
+// ready: every probe has had its first outcome.
+func (s *state) ready() bool {
+	for _, st := range s.status {
+		if st.Outcome == problem.OutcomeStarting {
+			return false
+		}
+	}
+	return true
+}
+
+// snapshot is all that is known now.
+func (s *state) snapshot() *problem.Snapshot {
+	a := s.agent
+	clock := a.node.Host.Clock
+	now := clock.Boot()
+	out := &problem.Snapshot{Time: clock.Wall(), Host: a.facts, Kinds: s.tracker.Kinds(now), Logs: slices.Clone(s.logs)}
+	refreshFacts(a.node.Host, &out.Host, now)
+	for _, p := range a.specs {
+		out.Probes = append(out.Probes, *s.status[p.Name()])
+		out.Measurements = append(out.Measurements, s.measurements[p.Name()]...)
+	}
+	out.Problems = diagnosis.Diagnose(diagnosis.Input{
+		Catalogue: a.catalogue, Problems: s.tracker.Active(), Measurements: out.Measurements, Kinds: out.Kinds,
+		Wall: func(t time.Duration) time.Time { return wall(clock, t) },
+	})
+	out.Conditions = diagnosis.Conditions(a.catalogue, out.Problems, out.Kinds, a.config.MinSeverity)
+	return out
+}
+
+// wall maps a boot time to the date that it had by today's clock.
+func wall(c host.Clock, boot time.Duration) time.Time {
+	return c.Wall().Add(boot - c.Boot()).Round(time.Millisecond)
+}

@@ -1,0 +1,153 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nodevitals/nodevitals/internal/problem"
+)
+
+func TestParse(t *testing.T) {
+	c, err := Parse("my.yaml", []byte(`
+listen: 127.0.0.1:9999
+logs:
+  files: [/var/log/mine]
+conditions:
+  minSeverity: warning
+probes:
+  files:
+    period: 30s
+    thresholds:
+      table: {warning: 50}
+  threads:
+    enabled: false
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen != "127.0.0.1:9999" || c.MinSeverity != problem.Warning || len(c.LogFiles) != 1 {
+		t.Errorf("%+v", c)
+	}
+	for _, p := range c.Probes {
+		switch p.Name() {
+		case "files":
+			if p.Period != 30*time.Second || !p.Enabled {
+				t.Errorf("files: %+v", p)
+			}
+		case "threads":
+			if p.Enabled {
+				t.Error("threads is enabled")
+			}
+		default:
+			if !p.Enabled {
+				t.Errorf("%s is disabled", p.Name())
+			}
+		}
+	}
+}
+
+// TestOverwritesOnlyWhatIsSet: the critical level that the file does not name
+// keeps its default.
+func TestOverwritesOnlyWhatIsSet(t *testing.T) {
+	c, err := Parse("x", []byte("probes: {files: {thresholds: {table: {warning: 50}}}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := lookup(t, c, "files", "table")
+	if table != "{50 95}" {
+		t.Errorf("table %s", table)
+	}
+}
+
+func TestMistakesNameFileAndLine(t *testing.T) {
+	for _, tc := range []struct{ name, yaml, want string }{
+		{"misspelt key", "listen: x\nprobess: {}\n", `f.yaml:2: unknown key "probess"`},
+		{"unknown probe", "probes:\n  files: {}\n  threadz: {}\n", `f.yaml:3: unknown key "threadz"`},
+		{"unknown threshold", "probes:\n  files:\n    thresholds:\n      tabel: {warning: 1}\n", `f.yaml:4: unknown key "tabel"`},
+		{"wrong type", "probes:\n  files:\n    enabled: perhaps\n", "f.yaml:3: cannot unmarshal"},
+		{"no duration", "probes:\n  files:\n    period: soon\n", "f.yaml:3: cannot unmarshal"},
+		{"a bare number is no duration", "probes:\n  files:\n    period: 10\n", "f.yaml:3: cannot unmarshal !!int `10` into a duration, such as 10s"},
+		{"a period too short", "probes:\n  files:\n    period: 10ms\n", "f.yaml:3: probes.files.period: 10ms is shorter than 1s"},
+		{"levels the wrong way round", "probes:\n  files:\n    thresholds:\n      table:\n        warning: 99\n        critical: 90\n", "f.yaml:4: probes.files.thresholds.table: warning (99 %) lies above critical (90 %)"},
+		{"a share above 100", "probes:\n  files:\n    thresholds:\n      table: {critical: 950}\n", "f.yaml:4: probes.files.thresholds.table"},
+		{"no severity", "conditions:\n  minSeverity: high\n", `"high" is none of`},
+		{"broken YAML", "probes:\n  files: [\n", "f.yaml:"},
+		{"two documents", "listen: a\n---\nlisten: b\n", "more than one YAML document"},
+		{"not a mapping", "- a\n", "f.yaml:1:"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := Parse("f.yaml", []byte(tc.yaml))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error %v, want one with %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestAllMistakesAreToldAtOnce(t *testing.T) {
+	_, err := Parse("f.yaml", []byte("a: 1\nb: 2\nprobes:\n  c: {}\n"))
+	if err == nil || strings.Count(err.Error(), "unknown key") != 3 {
+		t.Errorf("error %v, want three unknown keys", err)
+	}
+}
+
+func TestEmptyFileMeansDefaults(t *testing.T) {
+	for _, raw := range []string{"", "# nothing\n", "probes: {}\n", "probes:\n"} {
+		if c, err := Parse("x", []byte(raw)); err != nil || c.Listen != ":20258" || len(c.Probes) == 0 {
+			t.Errorf("%q: %v, %+v", raw, err, c)
+		}
+	}
+}
+
+func TestLoadMissing(t *testing.T) {
+	if _, err := Load(t.TempDir() + "/absent.yaml"); err == nil {
+		t.Error("a file that was asked for and is absent is an error")
+	}
+}
+
+// TestDefaultsAreSound: every probe's own defaults pass the checks that a
+// user's values must pass.
+func TestDefaultsAreSound(t *testing.T) {
+	c := Default()
+	if bad := c.check(); len(bad) > 0 {
+		t.Errorf("%+v", bad)
+	}
+	names := map[string]bool{}
+	for _, p := range c.Probes {
+		if names[p.Name()] {
+			t.Errorf("two probes are called %s", p.Name())
+		}
+		names[p.Name()] = true
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("probes: {files: {thresholds: {table: {warning: 50}}}}"))
+	f.Add([]byte("listen: [\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if _, err := Parse("f", raw); err != nil && !strings.HasPrefix(err.Error(), "f:") {
+			t.Errorf("error does not name the file: %v", err)
+		}
+	})
+}
+
+// lookup is a probe's threshold as it prints.
+func lookup(t *testing.T, c Config, probe, key string) string {
+	t.Helper()
+	for _, p := range c.Probes {
+		if p.Name() != probe {
+			continue
+		}
+		v := reflect.ValueOf(p.Thresholds).Elem()
+		for i := range v.NumField() {
+			if v.Type().Field(i).Tag.Get("yaml") == key {
+				return fmt.Sprint(v.Field(i).Interface())
+			}
+		}
+	}
+	t.Fatalf("no threshold %s of probe %s", key, probe)
+	return ""
+}

@@ -30,14 +30,19 @@ const (
 	shutdownWithin = 500 * time.Millisecond
 )
 
-// Daemon examines the node until ctx ends. What is seen is served over HTTP on
-// the configured address. It returns within a second after ctx ended, also if a
-// probe is stuck in the kernel: main exits then, and does not wait for it.
+// Daemon examines the node until ctx ends, and serves what it sees over HTTP on
+// the configured address.
 func (a *Agent) Daemon(ctx context.Context, log *slog.Logger) error {
 	listener, err := net.Listen("tcp", a.config.Listen)
 	if err != nil {
 		return fmt.Errorf("cannot serve metrics: %w (another agent on this node? set another address with --listen)", err)
 	}
+	return a.serve(ctx, log, listener)
+}
+
+// serve returns within a second after ctx ended, also if a probe is stuck in
+// the kernel: main exits then, and does not wait for it.
+func (a *Agent) serve(ctx context.Context, log *slog.Logger, listener net.Listener) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	warmThreads(len(a.specs) + maxRunning + spareThreads)

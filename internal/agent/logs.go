@@ -93,11 +93,12 @@ func (a *Agent) follow(ctx context.Context, path string, claims chan<- claimAt, 
 	f := a.newFollower(path, log)
 	tick := time.NewTicker(logPoll)
 	defer tick.Stop()
+	var told problem.LogStatus
 	for {
-		before := f.status
 		err := f.poll(func(c claimAt) { send(ctx, claims, c) })
-		if f.status != before && !errors.Is(err, os.ErrNotExist) {
-			send(ctx, status, f.status)
+		if f.status != told && !errors.Is(err, os.ErrNotExist) {
+			told = f.status
+			send(ctx, status, told)
 		}
 		select {
 		case <-tick.C:

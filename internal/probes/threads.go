@@ -182,23 +182,24 @@ func (s *threadSample) readCgroups(ctx context.Context, t *cgroup.Tree, before *
 	return errors.Join(walked, failed)
 }
 
-// refused notes a cgroup whose counter rose. Without a sample before, a counter
-// tells of some time since the cgroup was made; it counts only if the limit is
-// reached right now.
+// refused notes a cgroup whose counter rose since the sample before, or that has
+// counted and is under a limit that is full right now: the next fork is refused,
+// too, and a program that retries now and then must not make the verdict flap. A
+// counter alone tells of something that may be long over.
 func (s *threadSample) refused(t *cgroup.Tree, path, file string, before *threadSample) {
 	total := s.counters[path]
-	times := total
+	if total == 0 {
+		return
+	}
+	var times uint64
 	if before != nil {
 		if old := before.counters[path]; old <= total {
 			times = total - old
 		}
 	}
-	if times == 0 {
-		return
-	}
 	limiter, pids, err := t.Limiter(path)
-	if err != nil || before == nil && !pids.Full() {
-		return // it was refused by a limit that is gone, or long ago
+	if err != nil || times == 0 && !pids.Full() {
+		return // err: it was refused by a limit that is gone
 	}
 	s.refusals = append(s.refusals, refusal{at: path, limiter: limiter, pids: pids, file: file, times: times, total: total})
 }
@@ -230,7 +231,7 @@ func evaluateThreads(s *threadSample, n *Node, th ThreadsThresholds) problem.Res
 			Kind: kind, Subject: o.String(), State: problem.Wrong, Severity: sev, Scope: o.Scope(),
 			Message:  fmt.Sprintf("%s is at %s of its pids limit", o, problem.Share(m)),
 			Evidence: []string{fmt.Sprintf("%s: %d, pids.max: %d", n.Cgroups.File(cgroup.ControllerPIDs, c.path, "pids.current"), c.Current, c.Max)},
-			Touches:  append(o.Refs(), problem.NewRef(problem.RefCgroup, c.path)),
+			Touches:  o.Refs(),
 			Refused:  refused[c.path] || c.Full(),
 		})
 	}
@@ -293,7 +294,7 @@ func forkRefused(n *Node, group []refusal) problem.Verdict {
 	o := n.Owners.OfCgroup(limiter.limiter)
 	v := problem.Verdict{
 		Kind: problem.ForkRefused, Subject: o.String(), State: problem.Wrong, Severity: problem.Critical, Scope: o.Scope(),
-		Touches: append(o.Refs(), problem.NewRef(problem.RefCgroup, limiter.limiter)),
+		Touches: o.Refs(),
 		Refused: true,
 	}
 	var total uint64

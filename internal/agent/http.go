@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"html/template"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -34,7 +35,7 @@ func newServer(l *loop) *http.Server {
 	mux.HandleFunc("GET /readyz", l.readyz)
 	mux.HandleFunc("GET /status", l.status)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, "nodevitals\n\n/metrics  for Prometheus\n/healthz  alive\n/readyz   every probe has run\n/status   the whole report (on loopback only)\n")
+		_, _ = io.WriteString(w, "nodevitals\n\n/metrics  for Prometheus\n/healthz  alive\n/readyz   every probe has run\n/status   the whole report (on loopback only)\n")
 	})
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
 }
@@ -46,7 +47,7 @@ func (l *loop) healthz(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, fmt.Sprintf("the loop has not turned for %v", since.Round(time.Second)), http.StatusServiceUnavailable)
 		return
 	}
-	fmt.Fprintln(w, "ok")
+	_, _ = io.WriteString(w, "ok\n")
 }
 
 func (l *loop) readyz(w http.ResponseWriter, _ *http.Request) {
@@ -54,14 +55,17 @@ func (l *loop) readyz(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "not every probe has had its first run", http.StatusServiceUnavailable)
 		return
 	}
-	fmt.Fprintln(w, "ok")
+	_, _ = io.WriteString(w, "ok\n")
 }
 
-var page = template.Must(template.New("status").Parse(`<!doctype html>
+// newPage is /status as a browser shows it.
+func newPage() *template.Template {
+	return template.Must(template.New("status").Parse(`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="10"><title>{{.Node}} – nodevitals</title>
 <style>body{font-family:system-ui,sans-serif;margin:2em}pre{font-size:14px;line-height:1.4}</style></head>
 <body><pre>{{.Report}}</pre></body></html>
 `))
+}
 
 // status is the whole report: JSON, or a plain page for a browser. It names
 // pods and processes, so that only the node itself may read it.
@@ -79,5 +83,5 @@ func (l *loop) status(w http.ResponseWriter, r *http.Request) {
 	var text strings.Builder
 	_ = report.Text(&text, s, l.agent.catalogue, report.TextOptions{Width: 120}) // a Builder never fails
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_ = page.Execute(w, map[string]string{"Node": s.Host.Node, "Report": text.String()})
+	_ = newPage().Execute(w, map[string]string{"Node": s.Host.Node, "Report": text.String()})
 }

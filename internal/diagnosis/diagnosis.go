@@ -4,6 +4,7 @@
 package diagnosis
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -51,6 +52,12 @@ func Diagnose(in Input) []problem.Problem {
 			out[c].Effects = append(out[c].Effects, effect)
 		}
 	}
+	// Of problems that weigh the same, the one that nothing else comes of leads:
+	// it is what people notice, and its causes stand right below it.
+	slices.SortStableFunc(out, func(a, b problem.Problem) int {
+		return cmp.Or(-cmp.Compare(a.Severity, b.Severity), cmp.Compare(a.Scope, b.Scope),
+			cmp.Compare(min(len(a.Effects), 1), min(len(b.Effects), 1)))
+	})
 	return out
 }
 

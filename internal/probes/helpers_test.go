@@ -1,7 +1,6 @@
 package probes
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,8 +9,6 @@ import (
 	"github.com/nodevitals/nodevitals/internal/host"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
-
-var update = flag.Bool("update", false, "write golden files anew")
 
 // checkSeverity checks that a result says of (kind, subject) exactly want; 0 means silence.
 func checkSeverity(t *testing.T, r problem.Result, kind problem.Kind, subject string, want problem.Severity) problem.Verdict {
@@ -60,24 +57,6 @@ func nodeAt(t *testing.T, root string) *Node {
 		t.Fatal(err)
 	}
 	return NewNode(h)
-}
-
-// golden compares got with the file, or writes it with -update.
-func golden(t *testing.T, file string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(want) != string(got) {
-		t.Errorf("%s differs (run with -update to accept):\n--- got\n%s\n--- want\n%s", file, got, want)
-	}
 }
 
 // testClock is a clock that a test sets.

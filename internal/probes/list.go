@@ -7,11 +7,28 @@ import "time"
 // told within one scrape interval; walks over processes, cgroups or file
 // systems come less often.
 func All() []Spec {
-	threads, processes, files := NewThreads(), NewProcesses(), NewFiles()
+	threads, processes := NewThreads(), NewProcesses()
+	files := NewFiles()
+	filesystems, volumes, eviction, mountTable := NewFilesystems(), NewVolumes(), NewEviction(), NewMountTable()
+	deletedFiles := NewDeletedFiles(filesystems)
+	inotify, conntrack, neighbours, tcpMemory := NewInotify(), NewConntrack(), NewNeighbours(), NewTCPMemory()
+	daemonFiles, clock := NewDaemonFiles(), NewClock()
 	specs := []Spec{
 		{Probe: threads, Period: 10 * time.Second, Counters: true, Thresholds: &threads.Thresholds},
 		{Probe: processes, Period: time.Minute, Thresholds: &processes.Thresholds},
 		{Probe: files, Period: 15 * time.Second, Thresholds: &files.Thresholds},
+		{Probe: daemonFiles, Period: 30 * time.Second, Thresholds: &daemonFiles.Thresholds},
+		{Probe: filesystems, Period: 30 * time.Second, Thresholds: &filesystems.Thresholds},
+		{Probe: volumes, Period: time.Minute, Thresholds: &volumes.Thresholds},
+		{Probe: deletedFiles, Period: time.Minute, Thresholds: &deletedFiles.Thresholds},
+		{Probe: eviction, Period: 15 * time.Second, Thresholds: &eviction.Thresholds},
+		{Probe: mountTable, Period: 30 * time.Second, Thresholds: &mountTable.Thresholds},
+		{Probe: NewReadonly(), Period: 15 * time.Second},
+		{Probe: inotify, Period: 15 * time.Second, Thresholds: &inotify.Thresholds},
+		{Probe: conntrack, Period: 10 * time.Second, Counters: true, Thresholds: &conntrack.Thresholds},
+		{Probe: neighbours, Period: 15 * time.Second, Counters: true, Thresholds: &neighbours.Thresholds},
+		{Probe: tcpMemory, Period: 15 * time.Second, Thresholds: &tcpMemory.Thresholds},
+		{Probe: clock, Period: 15 * time.Second, Thresholds: &clock.Thresholds},
 	}
 	for i := range specs {
 		specs[i].Enabled = true

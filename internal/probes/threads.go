@@ -151,35 +151,36 @@ func parseLoadavgThreads(raw []byte) (uint64, error) {
 func (s *threadSample) readCgroups(ctx context.Context, t *cgroup.Tree, before *threadSample) error {
 	var failed error
 	walked := t.Walk(ctx, cgroup.ControllerPIDs, func(path string) error {
-		pids, err := t.PIDs(path)
-		if errors.Is(err, cgroup.ErrAbsent) {
-			return nil // the root, or gone by now
-		}
-		if err != nil {
+		// Absent: the root, or gone by now.
+		if err := s.readCgroup(t, path, before); err != nil && !errors.Is(err, cgroup.ErrAbsent) {
 			failed = err
-			return nil
 		}
-		if pids.Limited() {
-			s.cgroups = append(s.cgroups, limitedCgroup{path, pids})
-		}
-		r, err := t.Refusals(path)
-		if err != nil {
-			if !errors.Is(err, cgroup.ErrAbsent) { // Linux before 4.14 has no such counter
-				failed = err
-			}
-			return nil
-		}
-		s.counters[path] = r.Count
-		file := t.File(cgroup.ControllerPIDs, path, "pids.events")
-		if r.HasLocal {
-			// The count of descendants is in Count, too: it is theirs to tell.
-			s.counters[path] = r.Local
-			file += ".local"
-		}
-		s.refused(t, path, file, before)
 		return nil
 	})
 	return errors.Join(walked, failed)
+}
+
+func (s *threadSample) readCgroup(t *cgroup.Tree, path string, before *threadSample) error {
+	pids, err := t.PIDs(path)
+	if err != nil {
+		return err
+	}
+	if pids.Limited() {
+		s.cgroups = append(s.cgroups, limitedCgroup{path, pids})
+	}
+	r, err := t.Refusals(path) // absent before Linux 4.14
+	if err != nil {
+		return err
+	}
+	s.counters[path] = r.Count
+	file := t.File(cgroup.ControllerPIDs, path, "pids.events")
+	if r.HasLocal {
+		// The count of descendants is in Count, too: it is theirs to tell.
+		s.counters[path] = r.Local
+		file += ".local"
+	}
+	s.refused(t, path, file, before)
+	return nil
 }
 
 // refused notes a cgroup whose counter rose since the sample before, or that has

@@ -235,6 +235,9 @@ func (t *text) mark(cond problem.Condition, s *problem.Snapshot, c *problem.Cata
 	case cond.Status == problem.ConditionUnknown:
 		return t.unknown("  ?    "), "cannot tell: " + clean(cond.Message)
 	}
+	if signs == "" {
+		signs = clean(cond.Message)
+	}
 	return t.good("  ok   "), signs
 }
 

@@ -44,7 +44,7 @@ func usage(st *unix.Statfs_t) Usage {
 	return Usage{
 		Size: times(st.Blocks, unit), Free: times(st.Bfree, unit), Avail: times(st.Bavail, unit),
 		Inodes: st.Files, InodesFree: st.Ffree,
-		Type:     int64(st.Type),
+		Type:     st.Type,
 		Readonly: st.Flags&unix.ST_RDONLY != 0,
 	}
 }

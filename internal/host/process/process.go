@@ -23,6 +23,9 @@ import (
 // ErrGone says that the process ended before it could be read.
 var ErrGone = errors.New("the process is gone")
 
+// ErrHidden says that /proc shows only a part of all processes.
+var ErrHidden = errors.New("/proc does not show process 1: the processes of others are hidden (hidepid, proc(5))")
+
 // Process is what /proc/PID/stat says of a process.
 type Process struct {
 	PID, PPID int
@@ -46,8 +49,9 @@ type Process struct {
 }
 
 // Walk visits every process, by rising PID. Those that end meanwhile are
-// skipped. One that cannot be read (hidepid) does not end the walk; the first is
-// named in the error at the end. An error of visit ends it at once.
+// skipped. One that cannot be read does not end the walk; the first is named in
+// the error at the end, which is ErrHidden if /proc shows us only some of all. An
+// error of visit ends it at once.
 func Walk(ctx context.Context, h *host.Host, visit func(Process) error) error {
 	names, err := h.ReadDirNames("/proc")
 	if err != nil {
@@ -64,6 +68,10 @@ func Walk(ctx context.Context, h *host.Host, visit func(Process) error) error {
 		buf        = make([]byte, 0, 1024)
 		unreadable error
 	)
+	if len(pids) > 0 && pids[0] != 1 {
+		// Every pid namespace has a process 1, and it is root's.
+		unreadable = ErrHidden
+	}
 	for _, pid := range pids {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -1,0 +1,82 @@
+package agent
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nodevitals/nodevitals/internal/config"
+	"github.com/nodevitals/nodevitals/internal/host"
+	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/test/fixtures"
+)
+
+var update = flag.Bool("update", false, "write golden files anew")
+
+// TestRecordedNodes: the whole agent on the recorded /proc and /sys of real
+// cgroup v2 nodes. What it concludes of each is in testdata/nodes; that it is
+// right is argued in the recording's own page (test/fixtures/nodes).
+func TestRecordedNodes(t *testing.T) {
+	for _, state := range fixtures.States(t) {
+		if strings.HasPrefix(state, "container-view") {
+			continue // paths as a container sees them, and no root
+		}
+		t.Run(state, func(t *testing.T) {
+			h, err := host.New(fixtures.Node(t, state))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := config.Default()
+			c.LogFiles = nil
+			a, err := New(h, c, "test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := conclusions(a.Once(context.Background(), 0))
+			file := filepath.Join("testdata", "nodes", state+".txt")
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("%s differs (-update accepts):\n--- got\n%s--- want\n%s", file, got, want)
+			}
+		})
+	}
+}
+
+// conclusions are the parts of a report that a recording determines: the
+// problems with their causes, and which probes failed.
+func conclusions(s *problem.Snapshot) string {
+	var b strings.Builder
+	for _, p := range s.Problems {
+		fmt.Fprintf(&b, "%s %s %s (%s scope)\n  %s\n", p.Severity, p.Kind, p.Subject, p.Scope, p.Message)
+		for _, c := range p.Causes {
+			fmt.Fprintf(&b, "  cause: %s %s\n", c.Kind, c.Subject)
+		}
+		for _, e := range p.Examined {
+			fmt.Fprintf(&b, "  %s\n", e)
+		}
+		for _, h := range p.Holders {
+			fmt.Fprintf(&b, "  holder: %g %s %s, %s\n", h.Amount, h.Unit, h.Process, h.Owner)
+		}
+	}
+	if len(s.Problems) == 0 {
+		b.WriteString("nothing wrong\n")
+	}
+	for _, p := range s.Probes {
+		if p.Outcome == problem.OutcomeFailed || p.Outcome == problem.OutcomePartial {
+			fmt.Fprintf(&b, "%s %s: %s\n", p.Outcome, p.Probe, strings.ReplaceAll(p.Reason, s.Host.Node, "NODE"))
+		}
+	}
+	return b.String()
+}

@@ -13,6 +13,8 @@ func All() []Spec {
 	deletedFiles := NewDeletedFiles(filesystems)
 	inotify, conntrack, neighbours, tcpMemory := NewInotify(), NewConntrack(), NewNeighbours(), NewTCPMemory()
 	daemonFiles, clock := NewDaemonFiles(), NewClock()
+	cgroupLeak, fragmentation, oom := NewCgroupLeak(), NewFragmentation(), NewOOM()
+	kernelMemory, pressure := NewKernelMemory(), NewPressure()
 	specs := []Spec{
 		{Probe: threads, Period: 10 * time.Second, Counters: true, Thresholds: &threads.Thresholds},
 		{Probe: processes, Period: time.Minute, Thresholds: &processes.Thresholds},
@@ -28,6 +30,11 @@ func All() []Spec {
 		{Probe: conntrack, Period: 10 * time.Second, Counters: true, Thresholds: &conntrack.Thresholds},
 		{Probe: neighbours, Period: 15 * time.Second, Counters: true, Thresholds: &neighbours.Thresholds},
 		{Probe: tcpMemory, Period: 15 * time.Second, Thresholds: &tcpMemory.Thresholds},
+		{Probe: cgroupLeak, Period: time.Minute, Thresholds: &cgroupLeak.Thresholds},
+		{Probe: fragmentation, Period: 15 * time.Second, Counters: true, Thresholds: &fragmentation.Thresholds},
+		{Probe: oom, Period: 15 * time.Second, Counters: true, Thresholds: &oom.Thresholds},
+		{Probe: kernelMemory, Period: time.Minute, Thresholds: &kernelMemory.Thresholds},
+		{Probe: pressure, Period: 15 * time.Second, Counters: true, Thresholds: &pressure.Thresholds},
 		{Probe: clock, Period: 15 * time.Second, Thresholds: &clock.Thresholds},
 	}
 	for i := range specs {

@@ -133,6 +133,7 @@ func kernelKinds() []Definition {
 		{
 			Kind: CPUStarvation, Condition: KernelFault,
 			Scope: NodeScope, Severity: Critical, Sources: Level,
+			Warn: Persist{For: 5 * time.Minute}, Crit: Persist{For: 5 * time.Minute},
 			Resources: []string{"pressure_cpu_some", "cpu_steal"},
 			Summary:   "The system's own services do not get the CPU that they ask for, or the hypervisor takes it away.",
 			Meaning: "kubelet, the runtime and sshd answer late: probes and leases time out although every pod keeps to " +

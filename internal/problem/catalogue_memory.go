@@ -129,7 +129,7 @@ func memoryKinds() []Definition {
 		},
 		{
 			Kind: NodeOOM, Condition: MemoryTrouble,
-			Scope: NodeScope, Severity: Critical, Sources: Log,
+			Scope: NodeScope, Severity: Critical, Sources: Level | Log,
 			Logs:    Count{N: 1, Within: 5 * time.Minute},
 			Summary: "The node as a whole ran out of memory and the kernel killed a process.",
 			Meaning: "The victim can be any pod, whether or not it used more than it requested, or a daemon of the node. " +

@@ -32,6 +32,14 @@ func helpers() map[string]func() {
 		"forker":      forker,
 		"user-forker": userForker,
 		"negligent":   negligent,
+		"eater":       eater,
+		"pod":         pod,
+
+		"inotify-eater": inotifyEater,
+		"flooder":       flooder,
+		"neighbourly":   neighbourly,
+		"hoarder":       hoarder,
+		"holder":        holder,
 	}
 }
 

@@ -1,0 +1,136 @@
+package limits
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/nodevitals/nodevitals/internal/probes"
+	"github.com/nodevitals/nodevitals/internal/problem"
+)
+
+// greedy is the address that fills the table.
+const greedy = "10.9.8.7"
+
+// flooder is a helper that fills the connection tracking table of a network
+// namespace of its own. The limit is the machine's, the table is not.
+// Orders: "send N" sends N datagrams to as many addresses of the loopback
+// interface and prints how many were refused; "fill N" adds N answered flows of
+// one address; "flush" empties the table.
+func flooder() {
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	var c netfilter
+	if err == nil {
+		c, err = dialNetfilter()
+	}
+	if err == nil {
+		err = c.arm()
+	}
+	if err != nil {
+		fail(err)
+	}
+	next := uint32(0)
+	inside(probes.NewConntrack(), map[string]func(string) (string, error){
+		"send":  func(arg string) (string, error) { return sendFlows(&next, number(arg)) },
+		"fill":  func(arg string) (string, error) { return "", c.addFlows(number(arg)) },
+		"flush": func(string) (string, error) { return "", c.flush() },
+	})
+}
+
+// sendFlows sends datagrams, each to another address: each is a flow, and no
+// reply ever comes.
+func sendFlows(next *uint32, count int) (string, error) {
+	sink, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = unix.Close(sink) }()
+	if err := unix.Bind(sink, &unix.SockaddrInet4{Port: 9}); err != nil { // so that nothing is "unreachable"
+		return "", err
+	}
+	from, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = unix.Close(from) }()
+	refused := 0
+	to := unix.SockaddrInet4{Port: 9}
+	for range count {
+		*next++
+		binary.BigEndian.PutUint32(to.Addr[:], 127<<24|*next)
+		err := unix.Sendto(from, []byte{0}, 0, &to)
+		if errors.Is(err, unix.EPERM) { // what a sender sees of a dropped packet
+			refused++
+		} else if err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprint(refused), nil
+}
+
+// TestConntrackFull fills a table twice: with flows that the kernel may evict,
+// where nothing is dropped, and with flows that it keeps, where new ones are.
+func TestConntrackFull(t *testing.T) {
+	raw, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_max")
+	if err != nil {
+		t.Skipf("SKIPPED: no connection tracking: %v", err)
+	}
+	limit, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if limit > 300_000 {
+		t.Skipf("SKIPPED: it would take too long, and too much memory, to fill a table of %d", limit)
+	}
+	h := startInside(t, "flooder", unix.CLONE_NEWNET)
+	h.say("send 1")
+	r := lookInside(t, h)
+	allSilent(t, r)
+	if m := measured(t, r, "conntrack_entries", ""); m.Used == 0 || m.Max != float64(limit) {
+		t.Fatalf("connections are not tracked: %+v", m)
+	}
+
+	// The look-alike: full of flows without an answer; they make room for new ones.
+	if refused := h.say(fmt.Sprintf("send %d", limit+5000)); refused != "0" {
+		t.Fatalf("%s datagrams were refused", refused)
+	}
+	r = lookInside(t, h)
+	if v := wrong(r, problem.ConntrackNearLimit, ""); v == nil || v.Severity != problem.Critical {
+		t.Errorf("the table is full: %+v", r.Verdicts)
+	}
+	silent(t, r, problem.ConntrackDropping, "")
+
+	h.say("flush")
+	h.say(fmt.Sprintf("fill %d", limit+100))
+	silent(t, lookInside(t, h), problem.ConntrackDropping, "")
+	if refused := h.say("send 50"); refused != "50" {
+		t.Fatalf("%s of 50 datagrams were refused", refused)
+	}
+	r = lookInside(t, h)
+	dropping, near := wrong(r, problem.ConntrackDropping, ""), wrong(r, problem.ConntrackNearLimit, "")
+	if dropping == nil || near == nil {
+		t.Fatalf("full and dropping: %+v", r.Verdicts)
+	}
+	if dropping.Severity != problem.Critical || !dropping.Refused || !near.Refused {
+		t.Errorf("dropping %+v, near its limit %+v", *dropping, *near)
+	}
+	if m := measured(t, r, "conntrack_entries", ""); m.Used != float64(limit) || m.Refused == nil || *m.Refused < 50 {
+		t.Errorf("measured %+v", m)
+	}
+	if len(near.Holders) == 0 || near.Holders[0].Owner != "source "+greedy {
+		t.Errorf("holders %+v, want %s", near.Holders, greedy)
+	}
+
+	h.say("flush")
+	allSilent(t, lookInside(t, h))
+}

@@ -68,6 +68,25 @@ func (h *Host) ReadInto(p string, buf []byte) ([]byte, error) {
 	return readFile(h.Path(p), p, buf[:0])
 }
 
+// ReadSmall is ReadInto for a file that the kernel hands out whole at the first
+// read, such as a cgroup's (seq_file, one record): it saves the second read,
+// which would only tell the end. A file that fills buf is read as by ReadInto.
+func (h *Host) ReadSmall(p string, buf []byte) ([]byte, error) {
+	fd, err := openRetry(h.Path(p))
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: p, Err: err}
+	}
+	n, err := unix.Read(fd, buf)
+	_ = unix.Close(fd)
+	if n == len(buf) || errors.Is(err, unix.EINTR) {
+		return h.ReadInto(p, buf)
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "read", Path: p, Err: err}
+	}
+	return buf[:n], nil
+}
+
 // ReadString is ReadFile without the surrounding white space.
 func (h *Host) ReadString(p string) (string, error) {
 	b, err := h.ReadFile(p)

@@ -1,8 +1,8 @@
 package probes
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -20,6 +20,7 @@ import (
 type Threads struct {
 	Thresholds ThreadsThresholds
 	last       *threadSample
+	limits     limitMemory
 }
 
 // ThreadsThresholds are the thresholds of Threads.
@@ -63,20 +64,6 @@ type threadSample struct {
 	refusals []refusal
 }
 
-type limitedCgroup struct {
-	path string
-	cgroup.PIDs
-}
-
-// refusal is a cgroup whose counter of refused forks rose, and whose limit it was.
-type refusal struct {
-	at, limiter string
-	pids        cgroup.PIDs // of the limiter
-	file        string      // where it is counted
-	times       uint64      // since the sample before
-	total       uint64      // since the cgroup was made
-}
-
 // Run implements Probe.
 func (p *Threads) Run(ctx context.Context, n *Node) (problem.Result, error) {
 	cur, err := readNodeThreads(n.Host)
@@ -90,7 +77,7 @@ func (p *Threads) Run(ctx context.Context, n *Node) (problem.Result, error) {
 	case !n.Cgroups.Has(cgroup.ControllerPIDs):
 		r.Verdicts = undecided(problem.NotApplicable, "the kernel has no pids cgroup controller", p.cgroupKinds()...)
 	default:
-		if err := cur.readCgroups(ctx, n.Cgroups, p.last); err != nil {
+		if err := cur.readCgroups(ctx, n.Cgroups, &p.limits, p.last); err != nil {
 			r.Partial = err.Error()
 		}
 	}
@@ -147,63 +134,9 @@ func parseLoadavgThreads(raw []byte) (uint64, error) {
 	return n, nil
 }
 
-// readCgroups reads every cgroup's number of tasks, limit and refusals.
-func (s *threadSample) readCgroups(ctx context.Context, t *cgroup.Tree, before *threadSample) error {
-	var failed error
-	walked := t.Walk(ctx, cgroup.ControllerPIDs, func(path string) error {
-		// Absent: the root, or gone by now.
-		if err := s.readCgroup(t, path, before); err != nil && !errors.Is(err, cgroup.ErrAbsent) {
-			failed = err
-		}
-		return nil
-	})
-	return errors.Join(walked, failed)
-}
-
-func (s *threadSample) readCgroup(t *cgroup.Tree, path string, before *threadSample) error {
-	pids, err := t.PIDs(path)
-	if err != nil {
-		return err
-	}
-	if pids.Limited() {
-		s.cgroups = append(s.cgroups, limitedCgroup{path, pids})
-	}
-	r, err := t.Refusals(path) // absent before Linux 4.14
-	if err != nil {
-		return err
-	}
-	s.counters[path] = r.Count
-	file := t.File(cgroup.ControllerPIDs, path, "pids.events")
-	if r.HasLocal {
-		// The count of descendants is in Count, too: it is theirs to tell.
-		s.counters[path] = r.Local
-		file += ".local"
-	}
-	s.refused(t, path, file, before)
-	return nil
-}
-
-// refused notes a cgroup whose counter rose since the sample before, or that has
-// counted and is under a limit that is full right now: the next fork is refused,
-// too, and a program that retries now and then must not make the verdict flap. A
-// counter alone tells of something that may be long over.
-func (s *threadSample) refused(t *cgroup.Tree, path, file string, before *threadSample) {
-	total := s.counters[path]
-	if total == 0 {
-		return
-	}
-	var times uint64
-	if before != nil {
-		if old := before.counters[path]; old <= total {
-			times = total - old
-		}
-	}
-	limiter, pids, err := t.Limiter(path)
-	if err != nil || times == 0 && !pids.Full() {
-		return // err: it was refused by a limit that is gone
-	}
-	s.refusals = append(s.refusals, refusal{at: path, limiter: limiter, pids: pids, file: file, times: times, total: total})
-}
+// maxMeasured is how many cgroups have a measurement, the fullest: of thousands
+// that are far from their limits, each would only cost memory.
+const maxMeasured = 100
 
 // evaluateThreads judges a sample.
 func evaluateThreads(s *threadSample, n *Node, th ThreadsThresholds) problem.Result {
@@ -215,15 +148,19 @@ func evaluateThreads(s *threadSample, n *Node, th ThreadsThresholds) problem.Res
 		r.Verdicts = append(r.Verdicts, forkRefused(n, group))
 	}
 	units := false
-	for _, c := range s.cgroups {
-		kind, m := cgroupMeasurement(n, s, c)
-		units = units || kind == problem.UnitTasksNearLimit
-		r.Measurements = append(r.Measurements, m)
+	slices.SortStableFunc(s.cgroups, func(a, b limitedCgroup) int { return cmp.Compare(b.Fraction(), a.Fraction()) })
+	for i, c := range s.cgroups {
+		units = units || isKubernetesUnit(c.path)
 		sev := th.Cgroup.Severity(c.Fraction())
 		if refused[c.path] {
 			// It was reached, even if there is room again at this moment.
 			sev = problem.Critical
 		}
+		if sev == 0 && i >= maxMeasured && !isKubernetesUnit(c.path) {
+			continue
+		}
+		kind, m := cgroupMeasurement(n, s, c)
+		r.Measurements = append(r.Measurements, m)
 		if sev == 0 {
 			continue
 		}
@@ -320,9 +257,13 @@ func kubernetesUnits() []string {
 	}
 }
 
+func isKubernetesUnit(path string) bool {
+	return slices.Contains(kubernetesUnits(), path[strings.LastIndexByte(path, '/')+1:])
+}
+
 func cgroupMeasurement(n *Node, s *threadSample, c limitedCgroup) (problem.Kind, problem.Measurement) {
 	kind, resource := problem.CgroupPIDsNearLimit, "cgroup_pids"
-	if unit, ok := cgroup.UnitOf(c.path); ok && slices.Contains(kubernetesUnits(), unit) && strings.HasSuffix(c.path, "/"+unit) {
+	if isKubernetesUnit(c.path) {
 		kind, resource = problem.UnitTasksNearLimit, "unit_tasks"
 	}
 	m := problem.Measurement{

@@ -193,3 +193,37 @@ func TestByLimiter(t *testing.T) {
 		t.Errorf("%+v", groups)
 	}
 }
+
+// TestScanSkipsOnlyWhatItKnows: cgroups that are far from their limit are not
+// read in every run; one that fills, or whose limit is lowered, is seen all the same.
+func TestScanSkipsOnlyWhatItKnows(t *testing.T) {
+	files := cgroup2(map[string]string{
+		"kubepods/pids.current": "10", "kubepods/pids.max": "max", "kubepods/pids.events": "max 0\n",
+		"kubepods/podaaaa/pids.current": "10", "kubepods/podaaaa/pids.max": "1000", "kubepods/podaaaa/pids.events": "max 0\n",
+	})
+	n := tree(t, files)
+	put := func(file, content string) { writeFile(t, n.Host.Root(), "/sys/fs/cgroup/kubepods/"+file, content) }
+	const pod = "pod uid aaaa"
+	p := NewThreads()
+	for range 3 {
+		checkSeverity(t, run(t, p, n), problem.CgroupPIDsNearLimit, pod, 0)
+	}
+	put("pids.current", "990")
+	put("podaaaa/pids.current", "990")
+	writeFile(t, n.Host.Root(), "/proc/loadavg", "0 0 0 1/2000 1\n")
+	checkSeverity(t, run(t, p, n), problem.CgroupPIDsNearLimit, pod, problem.Critical)
+	put("pids.current", "30")
+	put("podaaaa/pids.current", "20")
+	r := run(t, p, n)
+	checkSeverity(t, r, problem.CgroupPIDsNearLimit, pod, 0)
+	for _, m := range r.Measurements {
+		if m.Subject == pod && m.Used > 30 {
+			t.Errorf("%g tasks are measured in a pod below a cgroup that has 30", m.Used)
+		}
+	}
+	put("podaaaa/pids.max", "20")
+	for range thorough {
+		r = run(t, p, n)
+	}
+	checkSeverity(t, r, problem.CgroupPIDsNearLimit, pod, problem.Critical)
+}

@@ -112,6 +112,7 @@ func TestPIDLimitInOnePod(t *testing.T) {
 	neighbour := pidsCgroup(t, n, top+"/kubepods/burstable/pod"+strings.Replace(podUID, "c0de", "beef", 1))
 	put(t, neighbour, "pids.max", "1000")
 	podDir := filepath.Dir(containerDir)
+	put(t, podDir, "pids.max", "1000") // as kubelet does when it makes a pod
 	p := probes.NewThreads()
 	subject := "pod uid " + podUID
 
@@ -133,8 +134,14 @@ func TestPIDLimitInOnePod(t *testing.T) {
 		t.Fatalf("%s forks were refused, want 7", refused)
 	}
 
-	r = look(t, p, n)
-	v := wrong(r, problem.ForkRefused, subject)
+	// A limit that was far away, and was lowered since, is found in the next
+	// thorough run, the sixth at most.
+	var v *problem.Verdict
+	for range 6 {
+		if r = look(t, p, n); v == nil {
+			v = wrong(r, problem.ForkRefused, subject)
+		}
+	}
 	if v == nil {
 		t.Fatalf("no ForkRefused: %+v", r.Verdicts)
 	}

@@ -183,7 +183,7 @@ func (t *Tree) read(h *hierarchy, path, name string, buf []byte) ([]byte, error)
 	if !strings.HasPrefix(path, "/") || strings.Contains(path, "/..") {
 		return nil, fmt.Errorf("%w: %q is no path of a cgroup", ErrAbsent, path)
 	}
-	b, err := t.host.ReadInto(h.file(path, name), buf)
+	b, err := t.host.ReadSmall(h.file(path, name), buf)
 	if err != nil && absent(err) {
 		return nil, fmt.Errorf("%w: %w", ErrAbsent, err)
 	}

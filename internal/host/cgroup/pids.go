@@ -38,15 +38,25 @@ func fraction(n, limit uint64) float64 {
 // PIDs reads pids.current and pids.max. The error is ErrAbsent for the root,
 // and where the controller is not enabled.
 func (t *Tree) PIDs(path string) (p PIDs, err error) {
+	if p.Current, err = t.PIDsCurrent(path); err != nil {
+		return p, err
+	}
+	p.Max, err = t.PIDsMax(path)
+	return p, err
+}
+
+// PIDsCurrent reads pids.current alone, for those who know the limit already.
+func (t *Tree) PIDsCurrent(path string) (uint64, error) { return t.pidsValue(path, "pids.current") }
+
+// PIDsMax reads pids.max alone, which seldom changes.
+func (t *Tree) PIDsMax(path string) (uint64, error) { return t.pidsValue(path, "pids.max") }
+
+func (t *Tree) pidsValue(path, name string) (uint64, error) {
 	h, err := t.of(ControllerPIDs)
 	if err != nil {
-		return p, err
+		return 0, err
 	}
-	if p.Current, err = t.value(h, path, "pids.current"); err != nil {
-		return p, err
-	}
-	p.Max, err = t.value(h, path, "pids.max")
-	return p, err
+	return t.value(h, path, name)
 }
 
 // Refusals counts the forks that a cgroup's processes, or its limit, saw refused

@@ -42,7 +42,7 @@ It needs no kubelet, no runtime, no disk space and starts no other program, so
 it also works on a node that is past all that. Run it as root to see everything.`
 
 const example = `  agent --once                       examine this node now
-  agent --once -o json | jq .causes  the same for a program
+  agent --once -o json               the same for a program
   agent --once --root /host          examine the host mounted at /host
   agent explain ForkRefused          what a finding means and what to do
   agent check-config my.yaml         is this configuration right?
@@ -143,7 +143,7 @@ func newExplain() *cobra.Command {
 					return fmt.Errorf("there is no kind %q; `agent explain` lists them all", args[0])
 				}
 				if len(near) > 1 || !strings.EqualFold(string(near[0]), args[0]) {
-					return fmt.Errorf("there is no kind %q; did you mean %v?", args[0], near)
+					return fmt.Errorf("there is no kind %q; did you mean %s?", args[0], join(near))
 				}
 				d, _ = c.Get(near[0])
 			}
@@ -151,6 +151,14 @@ func newExplain() *cobra.Command {
 			return err
 		},
 	}
+}
+
+func join(kinds []problem.Kind) string {
+	var names []string
+	for _, k := range kinds {
+		names = append(names, string(k))
+	}
+	return strings.Join(names, " or ")
 }
 
 func listKinds(w io.Writer, c *problem.Catalogue) error {

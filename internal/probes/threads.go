@@ -238,7 +238,11 @@ func forkRefused(n *Node, group []refusal) problem.Verdict {
 	var total uint64
 	for _, r := range group {
 		total += r.total
-		v.Evidence = append(v.Evidence, fmt.Sprintf("%s: max %d (%d more)", r.file, r.total, r.times))
+		evidence := fmt.Sprintf("%s: max %d", r.file, r.total)
+		if r.times > 0 {
+			evidence += fmt.Sprintf(" (%d more since the last look)", r.times)
+		}
+		v.Evidence = append(v.Evidence, evidence)
 		if r.at != r.limiter {
 			v.Touches = append(v.Touches, problem.NewRef(problem.RefCgroup, r.at))
 		}

@@ -49,14 +49,25 @@ func ReadStatus(h *host.Host, pid int) (Status, error) {
 	return s, nil
 }
 
+// wanted are the few lines of some sixty that Status has.
+func wanted(key []byte) bool {
+	switch string(key) {
+	case "Uid", "Threads", "NSpid", "CapEff", "RssAnon", "RssFile", "SigPnd", "ShdPnd",
+		"voluntary_ctxt_switches", "nonvoluntary_ctxt_switches":
+		return true
+	}
+	return false
+}
+
 // ParseStatus reads the lines of /proc/PID/status that Status has.
 func ParseStatus(b []byte) (s Status, err error) {
 	seenUID := false
 	for line := range bytes.Lines(b) {
-		key, value, ok := strings.Cut(string(line), ":")
-		if !ok {
+		name, rest, ok := bytes.Cut(line, []byte(":"))
+		if !ok || !wanted(name) {
 			continue
 		}
+		key, value := string(name), string(rest)
 		fields := strings.Fields(value)
 		// number is the first field, in the base, and with kB as bytes.
 		number := func(base, bits int) uint64 {

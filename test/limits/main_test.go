@@ -105,8 +105,12 @@ func (h *helper) line() string {
 	return h.out.Text()
 }
 
-// end closes the helper's input and waits until it is gone.
+// end closes the helper's input and waits until it is gone; a second time it
+// does nothing.
 func (h *helper) end() {
+	if h.cmd.ProcessState != nil {
+		return
+	}
 	_ = h.stdin.Close()
 	gone := make(chan struct{})
 	go func() { _ = h.cmd.Wait(); close(gone) }()

@@ -1,0 +1,140 @@
+package export
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+)
+
+// Options say what records Generate makes.
+type Options struct {
+	Records int
+	Seed    uint64
+	Boots   int     // spread over so many boots; at least 1
+	Long    float64 // the share of messages long enough to be compressed
+	Huge    int     // so many messages of 100 KiB, more than is kept
+}
+
+// Start is the time of the first record, in µs since 1970.
+const Start = 1_790_000_000_000_000
+
+// Generate writes what a Kubernetes node's journal looks like: half of it
+// kubelet's, then containerd's, docker's, the kernel's and systemd's, each with
+// some twenty fields; some messages long, some binary.
+func Generate(out io.Writer, o Options) error {
+	w := bufio.NewWriterSize(out, 1<<20)
+	r := rand.New(rand.NewPCG(o.Seed, 1))
+	now, mono := uint64(Start), uint64(3_600_000_000)
+	boots := max(o.Boots, 1)
+	for i := range o.Records {
+		boot := i * boots / max(o.Records, 1)
+		if i > 0 && boot != (i-1)*boots/o.Records {
+			mono = 1_000_000
+			now += 60_000_000
+		}
+		step := r.Uint64N(100_000)
+		now, mono = now+step, mono+step
+		s := speaker(r)
+		message := s.say(r)
+		if r.Float64() < o.Long {
+			message += " goroutine dump: " + strings.Repeat(fmt.Sprintf("goroutine %d [select]: syncLoop(%x) /go/src/kubelet.go:%d ; ", r.IntN(1000), r.Uint64(), r.IntN(3000)), 6+r.IntN(40))
+		}
+		if o.Huge > 0 && i%(o.Records/o.Huge) == o.Records/o.Huge/2 {
+			message = strings.Repeat(message+" ", 100<<10/(len(message)+1))
+		}
+		_, _ = fmt.Fprintf(w, "__CURSOR=s=11112222333344445555666677778888;i=%x;b=%032x;m=%x;t=%x;x=%x\n", i+1, boot+1, mono, now, r.Uint64())
+		_, _ = fmt.Fprintf(w, "__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=%d\n_BOOT_ID=%032x\n_MACHINE_ID=fedcba9876543210fedcba9876543210\n_HOSTNAME=node-1\n", now, mono, boot+1)
+		_, _ = fmt.Fprintf(w, "PRIORITY=6\nSYSLOG_IDENTIFIER=%s\n_TRANSPORT=%s\n", s.identifier, s.transport)
+		if s.about != "" {
+			_, _ = fmt.Fprintf(w, "UNIT=%s\n", s.about)
+		}
+		if s.transport == "kernel" {
+			_, _ = fmt.Fprintf(w, "SYSLOG_FACILITY=0\n_SOURCE_MONOTONIC_TIMESTAMP=%d\n", mono-5)
+		} else {
+			_, _ = fmt.Fprintf(w, "SYSLOG_FACILITY=3\n_STREAM_ID=aaaabbbbccccdddd%016x\n_PID=%d\n_UID=0\n_GID=0\n_COMM=%s\n_EXE=/usr/bin/%s\n_CMDLINE=/usr/bin/%s --config=/etc/%s.conf\n_CAP_EFFECTIVE=1ffffffffff\n_SYSTEMD_CGROUP=/system.slice/%s\n_SYSTEMD_UNIT=%s\n_SYSTEMD_SLICE=system.slice\n_SYSTEMD_INVOCATION_ID=cccc0000cccc0000cccc0000%08x\n",
+				s.pid, s.pid, s.comm, s.comm, s.comm, s.comm, s.unit, s.unit, s.pid)
+		}
+		if i%997 == 7 {
+			message += "\nsecond line\x01\xff"
+		}
+		if strings.Contains(message, "\n") {
+			_, _ = fmt.Fprintf(w, "MESSAGE\n%s%s\n\n", binary.LittleEndian.AppendUint64(nil, uint64(len(message))), message)
+		} else {
+			_, _ = fmt.Fprintf(w, "MESSAGE=%s\n\n", message)
+		}
+	}
+	return w.Flush()
+}
+
+// voice is one program that logs.
+type voice struct {
+	identifier, comm, unit, about, transport string
+	pid                                      int
+	say                                      func(*rand.Rand) string
+}
+
+func speaker(r *rand.Rand) voice {
+	x := r.Float64()
+	switch {
+	case x < 0.50:
+		return voice{"kubelet", "kubelet", "kubelet.service", "", "stdout", 1234, kubelet}
+	case x < 0.79:
+		return voice{"containerd", "containerd", "containerd.service", "", "stdout", 1100, containerd}
+	case x < 0.94:
+		return voice{"dockerd", "dockerd", "docker.service", "", "stdout", 1200, docker}
+	case x < 0.95:
+		return voice{"systemd", "systemd", "init.scope", "kubelet.service", "journal", 1, func(*rand.Rand) string {
+			return "kubelet.service: Main process exited, code=exited, status=1/FAILURE"
+		}}
+	}
+	return voice{identifier: "kernel", transport: "kernel", say: kernel}
+}
+
+func hash(r *rand.Rand) string {
+	return fmt.Sprintf("%016x%016x%016x%016x", r.Uint64(), r.Uint64(), r.Uint64(), r.Uint64())
+}
+
+func klog(r *rand.Rand, severity byte, file, text string) string {
+	return fmt.Sprintf("%c1122 %02d:%02d:%02d.%06d    1234 %s] %s", severity, r.IntN(24), r.IntN(60), r.IntN(60), r.IntN(1e6), file, text)
+}
+
+func kubelet(r *rand.Rand) string {
+	pod := fmt.Sprintf("ns-%d/app-%d", r.IntN(20), r.IntN(200))
+	switch n := r.IntN(600); {
+	case n == 0:
+		return klog(r, 'E', "kubelet.go:2347", fmt.Sprintf("\"Skipping pod synchronization\" err=\"[PLEG is not healthy: pleg was last seen active %dm%ds ago; threshold is 3m0s]\"", 3+r.IntN(5), r.IntN(60)))
+	case n == 1:
+		return klog(r, 'E', "remote_runtime.go:479", "\"ExecSync cmd from runtime service failed\" err=\"rpc error: code = DeadlineExceeded desc = context deadline exceeded\" containerID=\""+hash(r)+"\"")
+	case n < 60:
+		return klog(r, 'I', "prober.go:107", "\"Probe failed\" probeType=\"Readiness\" pod=\""+pod+"\" containerName=\"app\" probeResult=\"failure\" output=\"HTTP probe failed with statuscode: 503\"")
+	case n < 200:
+		return klog(r, 'I', "generic.go:334", "\"Generic (PLEG): container finished\" podID=\""+pod+"\" containerID=\""+hash(r)+"\" exitCode=0")
+	}
+	return klog(r, 'I', "reconciler_common.go:253", fmt.Sprintf("\"operationExecutor.VerifyControllerAttachedVolume started for volume \\\"kube-api-access-%05x\\\" (UniqueName: \\\"kubernetes.io/projected/%s\\\") pod \\\"%s\\\"\" pod=\"%s\"", r.IntN(1<<20), hash(r)[:36], pod, pod))
+}
+
+func containerd(r *rand.Rand) string {
+	if r.IntN(200) == 0 {
+		return "time=\"2026-11-22T01:02:03Z\" level=error msg=\"StopPodSandbox for \\\"" + hash(r) + "\\\" failed\" error=\"context deadline exceeded\""
+	}
+	return "time=\"2026-11-22T01:02:03Z\" level=info msg=\"StartContainer for \\\"" + hash(r) + "\\\" returns successfully\""
+}
+
+func docker(r *rand.Rand) string {
+	return "time=\"2026-11-22T01:02:03Z\" level=info msg=\"ignoring event\" container=" + hash(r) + " module=libcontainerd namespace=moby topic=/tasks/delete type=\"*events.TaskDelete\""
+}
+
+func kernel(r *rand.Rand) string {
+	switch r.IntN(60) {
+	case 0:
+		return "nf_conntrack: nf_conntrack: table full, dropping packet"
+	case 1:
+		return fmt.Sprintf("INFO: task java:%d blocked for more than 120 seconds.", r.IntN(32768))
+	case 2:
+		return fmt.Sprintf("kworker/u8:%d: page allocation failure: order:%d, mode:0x40cc0(GFP_KERNEL|__GFP_COMP), nodemask=(null),cpuset=/,mems_allowed=0", r.IntN(10), 3+r.IntN(3))
+	}
+	return fmt.Sprintf("cbr0: port %d(veth%08x) entered forwarding state", r.IntN(100), r.Uint32())
+}

@@ -27,6 +27,42 @@ type TextLog struct {
 	buf     []byte
 }
 
+// TextCursor is how far a file was read: a restart goes on there.
+type TextCursor struct {
+	Inode  uint64 `json:"inode"`
+	Offset int64  `json:"offset"` // of the first byte of a line that was not handed over
+}
+
+// Cursor is how far the file has been read.
+func (l *TextLog) Cursor() TextCursor {
+	return TextCursor{Inode: l.inode, Offset: l.offset - int64(len(l.partial))}
+}
+
+// ResumeTextLog follows the file at path from a cursor. If it was rotated since,
+// the rest of the old file is read first, where it still stands beside the new
+// one (path.1); if it was truncated or is another one, from its beginning.
+func ResumeTextLog(path string, c TextCursor) (*TextLog, error) {
+	l := &TextLog{path: path, buf: make([]byte, 32<<10)}
+	for _, p := range []string{path, path + ".1"} {
+		f, err := openRegular(p)
+		if err != nil {
+			continue
+		}
+		st, err := f.Stat()
+		if err != nil || inode(st) != c.Inode || st.Size() < c.Offset {
+			_ = f.Close()
+			continue
+		}
+		l.file, l.inode, l.offset = f, c.Inode, c.Offset
+		return l, nil
+	}
+	err := l.open()
+	if errors.Is(err, os.ErrNotExist) {
+		return l, nil
+	}
+	return l, err
+}
+
 // NewTextLog follows the file at path from its end minus back bytes (0: from
 // its end). The first line seen then may be half a line, and is dropped.
 func NewTextLog(path string, back int64) (*TextLog, error) {
@@ -49,15 +85,30 @@ func NewTextLog(path string, back int64) (*TextLog, error) {
 // Path is the file's path, as it was given.
 func (l *TextLog) Path() string { return l.path }
 
+// openRegular opens a file that is one: a FIFO or a device in its place would
+// make the reader wait.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", path)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 func (l *TextLog) open() error {
-	f, err := os.OpenFile(l.path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := openRegular(l.path)
 	if err != nil {
 		return err
 	}
 	st, err := f.Stat()
-	if err == nil && !st.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", l.path)
-	}
 	if err != nil {
 		_ = f.Close()
 		return err

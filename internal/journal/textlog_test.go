@@ -142,3 +142,58 @@ func FuzzStamp(f *testing.F) {
 	f.Add([]byte("Dec 31 23:59:58 host kernel: x"))
 	f.Fuzz(func(_ *testing.T, line []byte) { Stamp(line, time.Unix(1.7e9, 0)) })
 }
+
+// TestResume: a reader that was stopped goes on at the line where it stopped.
+func TestResume(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(t *testing.T, path string)
+		want   []string
+	}{
+		{"more was written", func(t *testing.T, path string) { write(t, path, "lf\nc\n") }, []string{"half", "c"}},
+		{"nothing was written", func(*testing.T, string) {}, nil},
+		{"rotated", func(t *testing.T, path string) {
+			write(t, path, "lf\n")
+			if err := os.Rename(path, path+".1"); err != nil {
+				t.Fatal(err)
+			}
+			write(t, path, "new\n")
+		}, []string{"half", "new"}},
+		{"truncated", func(t *testing.T, path string) {
+			if err := os.Truncate(path, 0); err != nil {
+				t.Fatal(err)
+			}
+			write(t, path, "x\n")
+		}, []string{"x"}},
+		{"another file", func(t *testing.T, path string) {
+			write(t, path+".new", "other\n")
+			if err := os.Rename(path+".new", path); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"other"}},
+		{"gone", func(t *testing.T, path string) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "log")
+			write(t, path, "a\nb\nha")
+			l, err := NewTextLog(path, 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			expect(t, l, "a", "b")
+			cursor := l.Cursor()
+			l.Close()
+			tc.change(t, path)
+			again, err := ResumeTextLog(path, cursor)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer again.Close()
+			expect(t, again, tc.want...)
+		})
+	}
+}

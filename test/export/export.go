@@ -124,4 +124,3 @@ func (e *Record) Differs(r *journal.Record, most int) string {
 	}
 	return ""
 }
-

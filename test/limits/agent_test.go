@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -260,6 +261,55 @@ func TestDaemon(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Fatal("SIGTERM does not end it")
+	}
+}
+
+// TestSystemd: as a unit of type notify it says when it is ready, feeds the
+// watchdog, and says that it stops.
+func TestSystemd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = socket.Close() }()
+	if err := socket.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	next := func() string {
+		b := make([]byte, 1024)
+		n, err := socket.Read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b[:n])
+	}
+	cmd := exec.Command(buildAgent(t), "--listen", "127.0.0.1:0")
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=2000000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	ready, fed := 0, 0
+	for ready == 0 || fed < 2 {
+		switch msg := next(); msg {
+		case "READY=1":
+			ready++
+		case "WATCHDOG=1":
+			fed++
+		default:
+			t.Fatalf("it says %q", msg)
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for msg := next(); msg != "STOPPING=1"; msg = next() {
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("ended with %v", err)
 	}
 }
 

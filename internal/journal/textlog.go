@@ -3,11 +3,16 @@ package journal
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,8 +27,9 @@ type TextLog struct {
 	file    *os.File
 	offset  int64
 	inode   uint64
-	partial []byte // a line whose end has not been written yet
-	skip    bool   // in the rest of a line that was too long
+	between []string // rotated files that are to be read before the one at path
+	partial []byte   // a line whose end has not been written yet
+	skip    bool     // in the rest of a line that was too long
 	buf     []byte
 }
 
@@ -39,11 +45,13 @@ func (l *TextLog) Cursor() TextCursor {
 }
 
 // ResumeTextLog follows the file at path from a cursor. If it was rotated since,
-// the rest of the old file is read first, where it still stands beside the new
-// one (path.1); if it was truncated or is another one, from its beginning.
+// the rest of the old file is read first, and those that came between, as far as
+// they still stand beside it uncompressed; if it was truncated or is another
+// one, it is read from its beginning.
 func ResumeTextLog(path string, c TextCursor) (*TextLog, error) {
 	l := &TextLog{path: path, buf: make([]byte, 32<<10)}
-	for _, p := range []string{path, path + ".1"} {
+	family := rotated(path)
+	for i, p := range family {
 		f, err := openRegular(p)
 		if err != nil {
 			continue
@@ -54,20 +62,67 @@ func ResumeTextLog(path string, c TextCursor) (*TextLog, error) {
 			continue
 		}
 		l.file, l.inode, l.offset = f, c.Inode, c.Offset
+		for _, newer := range family[i+1:] {
+			if newer != path {
+				l.between = append(l.between, newer)
+			}
+		}
 		return l, nil
 	}
-	err := l.open()
+	err := l.open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return l, nil
 	}
 	return l, err
 }
 
+// rotated are the file at path and those that log rotation has made of it
+// (path.1, path-20060102, path.20060102-150405), the oldest first.
+func rotated(path string) []string {
+	type version struct {
+		path    string
+		written time.Time
+	}
+	var found []version
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return []string{path}
+	}
+	base := filepath.Base(path)
+	for _, e := range entries {
+		rest, ok := strings.CutPrefix(e.Name(), base)
+		if !ok || rest != "" && rest[0] != '.' && rest[0] != '-' || slices.Contains(compressed(), filepath.Ext(rest)) {
+			continue
+		}
+		if st, err := e.Info(); err == nil {
+			found = append(found, version{filepath.Join(filepath.Dir(path), e.Name()), st.ModTime()})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b version) int {
+		// The file itself is the newest, also if nothing was written to it yet.
+		return cmp.Or(truth(a.path == path)-truth(b.path == path), a.written.Compare(b.written))
+	})
+	var paths []string
+	for _, v := range found {
+		paths = append(paths, v.path)
+	}
+	return paths
+}
+
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func compressed() []string { return []string{".gz", ".xz", ".bz2", ".zst", ".lz4"} }
+
 // NewTextLog follows the file at path from its end minus back bytes (0: from
 // its end). The first line seen then may be half a line, and is dropped.
 func NewTextLog(path string, back int64) (*TextLog, error) {
 	l := &TextLog{path: path, buf: make([]byte, 32<<10)}
-	if err := l.open(); err != nil {
+	if err := l.open(l.path); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return l, nil
 		}
@@ -103,8 +158,8 @@ func openRegular(path string) (*os.File, error) {
 	return f, nil
 }
 
-func (l *TextLog) open() error {
-	f, err := openRegular(l.path)
+func (l *TextLog) open(path string) error {
+	f, err := openRegular(path)
 	if err != nil {
 		return err
 	}
@@ -128,32 +183,39 @@ func inode(st os.FileInfo) uint64 {
 // its end; the slice is only good during the call.
 func (l *TextLog) Poll(line func([]byte)) error {
 	if l.file == nil {
-		if err := l.open(); err != nil {
+		if err := l.open(l.path); err != nil {
 			return err
 		}
 	}
-	if err := l.drain(line); err != nil {
-		return err
+	for {
+		if err := l.drain(line); err != nil {
+			return err
+		}
+		st, err := os.Stat(l.path)
+		if err == nil && inode(st) == l.inode {
+			return nil
+		}
+		// Renamed or removed: read what was still written to the old file.
+		if err := l.drain(line); err != nil {
+			return err
+		}
+		if len(l.partial) > 0 {
+			line(l.partial)
+		}
+		l.Close()
+		next := l.path
+		if len(l.between) > 0 {
+			next, l.between = l.between[0], l.between[1:]
+		}
+		if err := l.open(next); err != nil && next == l.path {
+			return err
+		} else if err != nil {
+			l.between = nil // it was removed meanwhile
+			if err := l.open(l.path); err != nil {
+				return err
+			}
+		}
 	}
-	st, err := os.Stat(l.path)
-	if err == nil && inode(st) == l.inode {
-		return nil
-	}
-	// Renamed or removed: what was still written to the old file has been read.
-	if err := l.drain(line); err != nil {
-		return err
-	}
-	if len(l.partial) > 0 {
-		line(l.partial)
-	}
-	l.Close()
-	if err != nil {
-		return err
-	}
-	if err := l.open(); err != nil {
-		return err
-	}
-	return l.drain(line)
 }
 
 func (l *TextLog) drain(line func([]byte)) error {

@@ -159,6 +159,21 @@ func TestResume(t *testing.T) {
 			}
 			write(t, path, "new\n")
 		}, []string{"half", "new"}},
+		{"rotated twice", func(t *testing.T, path string) {
+			write(t, path, "lf\n")
+			old := time.Now().Add(-time.Hour)
+			for i, step := range []struct{ from, to, next string }{{path, path + ".2", "between\n"}, {path, path + ".1", "new\n"}} {
+				if err := os.Chtimes(step.from, old, old.Add(time.Duration(i)*time.Minute)); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Rename(step.from, step.to); err != nil {
+					t.Fatal(err)
+				}
+				write(t, path, step.next)
+			}
+			write(t, path+".3.gz", "compressed\n")
+			write(t, path+"rotate", "somebody else's\n")
+		}, []string{"half", "between", "new"}},
 		{"truncated", func(t *testing.T, path string) {
 			if err := os.Truncate(path, 0); err != nil {
 				t.Fatal(err)

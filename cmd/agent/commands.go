@@ -27,6 +27,7 @@ type options struct {
 	root    string
 	config  string
 	listen  string
+	state   *string // nil: as the configuration says
 }
 
 const long = `nodevitals examines the Kubernetes node that it runs on: it reads the vital
@@ -50,11 +51,17 @@ const example = `  agent --once                       examine this node now
 
 func newRoot() *cobra.Command {
 	var o options
+	var state string
 	root := &cobra.Command{
 		Use: "agent", Short: "Examines a Kubernetes node: what is wrong, why, and what to do next",
 		Long: long, Example: example,
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
-		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o, cmd.OutOrStdout()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("state-file") {
+				o.state = &state
+			}
+			return run(cmd.Context(), o, cmd.OutOrStdout())
+		},
 	}
 	f := root.Flags()
 	f.BoolVar(&o.once, "once", false, "examine the node once, print a report and exit")
@@ -62,10 +69,11 @@ func newRoot() *cobra.Command {
 	f.DurationVar(&o.since, "since", 10*time.Minute, "with --once, how far to look back in log files")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "with --once, the longest that it may take in all")
 	f.StringVar(&o.listen, "listen", "", "address to serve on as a daemon (default \":20258\")")
+	f.StringVar(&state, "state-file", "", "where the daemon keeps what a restart needs; empty keeps nothing (default \"/var/lib/nodevitals/state.json\")")
 	pf := root.PersistentFlags()
 	pf.StringVar(&o.root, "root", "/", "root of the host to examine, if it is mounted elsewhere (/host in a container)")
 	pf.StringVar(&o.config, "config", "", "configuration file (default "+config.DefaultPath+", if it exists)")
-	root.AddCommand(newExplain(), newCheckConfig(), newVersion())
+	root.AddCommand(newExplain(), newCheckConfig(), newMatch(), newJournal(), newVersion())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
@@ -77,6 +85,9 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	}
 	if o.listen != "" {
 		c.Listen = o.listen
+	}
+	if o.state != nil {
+		c.StateFile = *o.state
 	}
 	switch o.output {
 	case "text", "json", "prometheus":
@@ -90,10 +101,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	a, err := agent.New(h, c, version)
-	if err != nil {
-		return err
-	}
+	a := agent.New(h, c, version)
 	if !o.once {
 		return a.Daemon(ctx, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	}

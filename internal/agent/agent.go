@@ -3,8 +3,6 @@
 package agent
 
 import (
-	"fmt"
-
 	"github.com/nodevitals/nodevitals/internal/config"
 	"github.com/nodevitals/nodevitals/internal/host"
 	"github.com/nodevitals/nodevitals/internal/probes"
@@ -19,18 +17,15 @@ type Agent struct {
 	specs     []probes.Spec // the enabled ones
 	catalogue *problem.Catalogue
 	rules     *rules.Set
+	buffers   []*rules.Buffer // of multi-line patterns
 	facts     problem.HostFacts
 	slots     slots
 }
 
 // New prepares to examine h.
-func New(h *host.Host, c config.Config, version string) (*Agent, error) {
-	set, err := rules.Compile(rules.Builtin())
-	if err != nil {
-		return nil, fmt.Errorf("built-in rules: %w", err)
-	}
+func New(h *host.Host, c config.Config, version string) *Agent {
 	a := &Agent{
-		config: c, node: probes.NewNode(h), catalogue: problem.Builtin(), rules: set,
+		config: c, node: probes.NewNode(h), catalogue: c.Catalogue, rules: c.Rules, buffers: c.Buffers,
 		slots: make(slots, maxRunning),
 	}
 	for _, s := range c.Probes {
@@ -39,7 +34,7 @@ func New(h *host.Host, c config.Config, version string) (*Agent, error) {
 		}
 	}
 	a.facts = readFacts(a.node, version)
-	return a, nil
+	return a
 }
 
 // Catalogue is what the agent can find wrong.

@@ -49,11 +49,9 @@ func newAgent(t *testing.T, logs []string, specs ...probes.Spec) *Agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := New(h, config.Config{LogFiles: logs, MinSeverity: problem.Critical, Probes: specs}, "test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
+	c := config.Default()
+	c.Probes, c.LogFiles, c.JournalDirs, c.Kmsg, c.StateFile = specs, logs, nil, false, ""
+	return New(h, c, "test")
 }
 
 // running is a running daemon.

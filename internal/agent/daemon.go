@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +27,11 @@ const (
 	// restFactor is how many times the CPU that a run took it then rests at
 	// least: no probe can cost more than 0.1 % of a core, however large the node.
 	restFactor = 1000
-	// shutdownWithin bounds the end of open HTTP requests at SIGTERM.
+	// saveEvery is how often the state is saved: what was read since is read again
+	// after a crash.
+	saveEvery = 10 * time.Second
+	// shutdownWithin bounds the end of open HTTP requests, and of the last saving
+	// of the state, at SIGTERM.
 	shutdownWithin = 500 * time.Millisecond
 )
 
@@ -47,7 +52,8 @@ func (a *Agent) serve(ctx context.Context, log *slog.Logger, listener net.Listen
 	defer cancel()
 	warmThreads(len(a.specs) + maxRunning + spareThreads)
 
-	l := &loop{agent: a, log: log, state: a.newState(false)}
+	l := &loop{agent: a, log: log, state: a.newState(false), done: make(chan struct{})}
+	l.load()
 	l.publish()
 	l.beat.Store(int64(a.node.Host.Clock.Boot()))
 	server := newServer(l)
@@ -66,6 +72,10 @@ func (a *Agent) serve(ctx context.Context, log *slog.Logger, listener net.Listen
 		if err := server.Shutdown(stop); err != nil {
 			_ = server.Close()
 		}
+		select {
+		case <-l.done: // the state is saved
+		case <-stop.Done(): // the disk does not answer
+		}
 	}
 	return err
 }
@@ -78,35 +88,32 @@ type loop struct {
 	state  *state
 	latest atomic.Pointer[problem.Snapshot]
 	ready  atomic.Bool
-	beat   atomic.Int64 // boot time of the last turn
+	beat   atomic.Int64  // boot time of the last turn
+	back   time.Duration // how far to look back in logs that no cursor speaks of
+	done   chan struct{} // closed when the loop has ended
 }
 
 func (l *loop) run(ctx context.Context) {
+	defer close(l.done)
 	a := l.agent
 	reports := make(chan problem.Report)
-	claims := make(chan claimAt)
-	status := make(chan problem.LogStatus)
+	batches := make(chan logBatch)
 	for _, s := range a.specs {
 		go a.schedule(ctx, s, reports)
 	}
-	for _, path := range a.config.LogFiles {
-		go a.follow(ctx, path, claims, status)
-	}
+	go a.newLogReader(l.state.cursors, l.back).follow(ctx, batches)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	watchdog := watchdogEvery()
-	var fed time.Duration
+	var fed, saved time.Duration
 	dirty := false
 	for {
 		select {
 		case r := <-reports:
 			l.observe(r)
 			dirty = true
-		case c := <-claims:
-			l.state.tracker.Match(c.at, c.claim)
-			dirty = true
-		case st := <-status:
-			l.state.setLog(st)
+		case b := <-batches:
+			l.state.takeIn(b)
 			dirty = true
 		case <-ticker.C:
 			now := a.node.Host.Clock.Boot()
@@ -116,8 +123,13 @@ func (l *loop) run(ctx context.Context) {
 				notify(l.log, daemon.SdNotifyWatchdog)
 				fed = now
 			}
+			if now-saved >= saveEvery {
+				l.save()
+				saved = now
+			}
 			dirty = true
 		case <-ctx.Done():
+			l.save()
 			return
 		}
 		if dirty && len(reports) == 0 {
@@ -207,15 +219,45 @@ func rest(period, cpu time.Duration) time.Duration {
 	return max(varied, restFactor*cpu)
 }
 
-// setLog takes in how the reading of a log is doing.
-func (s *state) setLog(st problem.LogStatus) {
-	for i := range s.logs {
-		if s.logs[i].Source == st.Source {
-			s.logs[i] = st
-			return
-		}
+// load goes on from the state that the last run of the agent left.
+func (l *loop) load() {
+	a := l.agent
+	l.back = a.config.LookBack
+	if a.config.StateFile == "" {
+		return
 	}
-	s.logs = append(s.logs, st)
+	c, found, err := loadState(a.config.StateFile, a.facts.BootID, l.state.tracker)
+	if err != nil {
+		l.warn("cannot go on from the last run's state: " + err.Error())
+		return
+	}
+	l.state.cursors = c
+	if found {
+		l.log.Info("going on from the last run's state", "file", a.config.StateFile)
+		l.back = time.Hour * 24 * 365 // whatever came since, the cursors know
+	}
+}
+
+// save keeps the state for the next run. That it cannot is told and survived: the
+// disk may just be what is wrong with the node.
+func (l *loop) save() {
+	a := l.agent
+	if a.config.StateFile == "" {
+		return
+	}
+	if err := saveState(a.config.StateFile, a.facts.BootID, l.state.cursors, l.state.tracker); err != nil {
+		l.warn("cannot save the state, a restart would read some log records again: " + err.Error())
+		return
+	}
+	l.state.warnings = nil
+}
+
+// warn tells a trouble of the agent's own, once.
+func (l *loop) warn(text string) {
+	if !slices.Contains(l.state.warnings, text) {
+		l.log.Warn(text)
+		l.state.warnings = []string{text}
+	}
 }
 
 // notify tells systemd, where it is the one that started us.

@@ -34,11 +34,7 @@ func TestRecordedNodes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a, err := New(h, c, "test")
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := conclusions(a.Once(context.Background(), 0))
+			got := conclusions(New(h, c, "test").Once(context.Background(), 0))
 			file := filepath.Join("testdata", "nodes", state+".txt")
 			if *update {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
@@ -69,7 +65,7 @@ func settings(state string) string {
 	if !strings.Contains(own, "pressure:") {
 		own += "  pressure: {thresholds: {cpu: {warning: 100, critical: 100}}}\n"
 	}
-	return "logs: {files: []}\nprobes:\n" + own
+	return "logs: {files: [], journal: [], kmsg: false}\nprobes:\n" + own
 }
 
 // conclusions are the parts of a report that a recording determines: the

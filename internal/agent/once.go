@@ -18,7 +18,7 @@ const sampleGap = 200 * time.Millisecond
 // all; a probe that has not answered by then counts as one that cannot tell.
 func (a *Agent) Once(ctx context.Context, since time.Duration) *problem.Snapshot {
 	s := a.newState(true)
-	s.logs = a.lookBack(since, s.tracker.Match)
+	looked := a.lookBack(ctx, since)
 	reports := make(chan problem.Report, len(a.specs))
 	var wg sync.WaitGroup
 	for _, spec := range a.specs {
@@ -26,11 +26,43 @@ func (a *Agent) Once(ctx context.Context, since time.Duration) *problem.Snapshot
 	}
 	wg.Wait()
 	close(reports)
+	logs := <-looked
+	s.takeIn(logs)
 	for r := range reports {
 		s.observe(r)
 	}
 	s.tracker.Tick(a.node.Host.Clock.Boot())
 	return s.snapshot()
+}
+
+// lookBack reads what the logs say of the last `since`, beside the probes. What
+// has not been read when ctx ends is said to be missing.
+func (a *Agent) lookBack(ctx context.Context, since time.Duration) <-chan logBatch {
+	result := make(chan logBatch, 1)
+	read := make(chan logBatch, 1)
+	go func() {
+		l := a.newLogReader(cursors{}, since)
+		defer l.close()
+		var all logBatch
+		b := l.poll(ctx, func(b logBatch) { all.claims = append(all.claims, b.claims...) })
+		all.claims = append(all.claims, b.claims...)
+		all.status = l.statuses()
+		if ctx.Err() != nil {
+			for i := range all.status {
+				all.status[i].Blind = "not read to the end within the time for the report"
+			}
+		}
+		read <- all
+	}()
+	go func() {
+		select {
+		case b := <-read:
+			result <- b
+		case <-ctx.Done():
+			result <- logBatch{status: []problem.LogStatus{{Source: "logs", Blind: "no answer within the time for the report"}}}
+		}
+	}()
+	return result
 }
 
 // look runs a probe for a single report: twice if it compares counters.

@@ -8,6 +8,7 @@ import (
 	"github.com/nodevitals/nodevitals/internal/diagnosis"
 	"github.com/nodevitals/nodevitals/internal/host"
 	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/internal/rules"
 	"github.com/nodevitals/nodevitals/internal/tracker"
 )
 
@@ -19,6 +20,8 @@ type state struct {
 	status       map[string]*problem.ProbeStatus
 	measurements map[string][]problem.Measurement // by probe
 	logs         []problem.LogStatus
+	cursors      cursors  // how far the logs have been taken in
+	warnings     []string // about the agent itself
 }
 
 func (a *Agent) newState(immediate bool) *state {
@@ -55,6 +58,19 @@ func (s *state) observe(r problem.Report) {
 	s.measurements[r.Probe] = r.Result.Measurements
 }
 
+// takeIn takes in what was read of the logs.
+func (s *state) takeIn(b logBatch) {
+	for _, c := range b.claims {
+		s.tracker.Match(c.at, c.claim)
+	}
+	if b.status != nil {
+		s.logs = b.status
+	}
+	if b.cursors != nil {
+		s.cursors = *b.cursors
+	}
+}
+
 // ready: every probe has had its first outcome.
 func (s *state) ready() bool {
 	for _, st := range s.status {
@@ -71,6 +87,8 @@ func (s *state) snapshot() *problem.Snapshot {
 	clock := a.node.Host.Clock
 	now := clock.Boot()
 	out := &problem.Snapshot{Time: clock.Wall(), Host: a.facts, Kinds: s.tracker.Kinds(now), Logs: slices.Clone(s.logs)}
+	out.Host.Warnings = slices.Clone(s.warnings)
+	out.Kinds = append(out.Kinds, s.logKinds(out.Kinds)...)
 	refreshFacts(a.node.Host, &out.Host, now)
 	for _, p := range a.specs {
 		out.Probes = append(out.Probes, *s.status[p.Name()])
@@ -87,4 +105,39 @@ func (s *state) snapshot() *problem.Snapshot {
 // wall maps a boot time to the date that it had by today's clock.
 func wall(c host.Clock, boot time.Duration) time.Time {
 	return c.Wall().Add(boot - c.Boot()).Round(time.Millisecond)
+}
+
+// logKinds is the state of the kinds that only the logs can tell: fine while a
+// log that may hold their lines is read, for lack of a line that says otherwise.
+func (s *state) logKinds(decided []problem.KindStatus) []problem.KindStatus {
+	kernel, host, blind := false, false, ""
+	for _, l := range s.logs {
+		switch {
+		case l.Blind != "":
+			blind = l.Source + ": " + l.Blind
+		case l.Source == "kmsg":
+			kernel = true
+		default:
+			kernel, host = true, true
+		}
+	}
+	var out []problem.KindStatus
+	for _, k := range s.agent.rules.Kinds() {
+		if slices.ContainsFunc(decided, func(d problem.KindStatus) bool { return d.Kind == k }) {
+			continue
+		}
+		st := problem.KindStatus{Kind: k, Probe: "logs", State: problem.Fine}
+		read := host || kernel && s.agent.rules.Sources(k) == rules.Kernel
+		switch {
+		case read:
+		case s.logs == nil:
+			st.State, st.Reason, st.Starting = problem.Unknown, "no log has been read yet", true
+		case blind != "":
+			st.State, st.Reason, st.Overdue = problem.Unknown, blind, true
+		default:
+			st.State, st.Reason = problem.NotApplicable, "this node has neither a journal nor a log file that would tell"
+		}
+		out = append(out, st)
+	}
+	return out
 }

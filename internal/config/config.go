@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 	"github.com/nodevitals/nodevitals/internal/probes"
 	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/internal/rules"
 )
 
 // DefaultPath is where the agent looks for its configuration if it is told nothing.
@@ -30,6 +32,18 @@ type Config struct {
 	Listen string
 	// LogFiles are plain log files to follow; those that do not exist are waited for.
 	LogFiles []string
+	// JournalDirs are the folders of systemd's journal files; none turns that off.
+	JournalDirs []string
+	// Kmsg: read the kernel's own log where that is allowed.
+	Kmsg bool
+	// LookBack is how far the first start looks back in the logs.
+	LookBack time.Duration
+	// StateFile is where the daemon keeps what a restart needs; empty keeps nothing.
+	StateFile string
+	// Rules, Buffers and Catalogue are the built-in ones and the user's own.
+	Rules     *rules.Set
+	Buffers   []*rules.Buffer
+	Catalogue *problem.Catalogue
 	// MinSeverity is the severity from which a problem turns its condition True.
 	MinSeverity problem.Severity
 	// Probes are all probes, the disabled ones too.
@@ -38,11 +52,23 @@ type Config struct {
 
 // Default is the configuration without a file.
 func Default() Config {
+	c := defaults()
+	if bad := c.compile(ownRules{}); len(bad) > 0 {
+		panic(bad) // the built-in rules are wrong; a test excludes it
+	}
+	return c
+}
+
+func defaults() Config {
 	return Config{
 		Listen: ":20258",
 		LogFiles: []string{
 			"/var/log/messages", "/var/log/syslog", "/var/log/kern.log", "/var/log/kubelet.log", "/var/log/docker.log",
 		},
+		JournalDirs: []string{"/var/log/journal", "/run/log/journal"},
+		Kmsg:        true,
+		LookBack:    10 * time.Minute,
+		StateFile:   "/var/lib/nodevitals/state.json",
 		MinSeverity: problem.Critical,
 		Probes:      probes.All(),
 	}
@@ -68,7 +94,7 @@ func Load(path string) (Config, error) {
 // Parse reads a configuration; name is the file's name for errors. All errors
 // are reported at once, joined, each with file and line.
 func Parse(name string, raw []byte) (Config, error) {
-	c := Default()
+	c := defaults()
 	doc := c.document()
 	if err := decodeStrict(raw, doc.Interface()); err != nil {
 		return Config{}, located(name, err)
@@ -77,12 +103,16 @@ func Parse(name string, raw []byte) (Config, error) {
 	if err := yaml.Unmarshal(raw, &root); err != nil {
 		return Config{}, located(name, err)
 	}
-	if err := c.apply(doc.Elem()); err != nil {
-		return Config{}, fmt.Errorf("%s: %w", name, err)
-	}
+	own := c.apply(doc.Elem())
+	bad := c.check()
+	bad = append(bad, c.compile(own)...)
 	var errs []error
-	for _, bad := range c.check() {
-		errs = append(errs, fmt.Errorf("%s:%d: %s: %s", name, lineOf(&root, bad.path), strings.Join(bad.path, "."), bad.what))
+	for _, b := range bad {
+		if len(b.path) == 0 { // it names its own file
+			errs = append(errs, errors.New(b.what))
+			continue
+		}
+		errs = append(errs, fmt.Errorf("%s:%d: %s: %s", name, lineOf(&root, b.path), strings.Join(b.path, "."), b.what))
 	}
 	return c, errors.Join(errs...)
 }
@@ -128,81 +158,6 @@ func located(name string, err error) error {
 	return errors.Join(errs...)
 }
 
-// document is the Go type of the file, as a pointer to a value that holds the
-// defaults. It is composed here of the probes' own thresholds, so that the
-// decoder itself knows every key, and the line of each that it does not know.
-func (c *Config) document() reflect.Value {
-	var fields []reflect.StructField
-	for i, s := range c.Probes {
-		fields = append(fields, field(fmt.Sprintf("P%d", i), s.Name(), probeType(s)))
-	}
-	doc := reflect.New(reflect.StructOf([]reflect.StructField{
-		field("Listen", "listen", reflect.TypeFor[string]()),
-		field("Logs", "logs", reflect.TypeFor[logs]()),
-		field("Conditions", "conditions", reflect.TypeFor[conditions]()),
-		field("Probes", "probes", reflect.StructOf(fields)),
-	}))
-	v := doc.Elem()
-	v.FieldByName("Listen").SetString(c.Listen)
-	v.FieldByName("Logs").Set(reflect.ValueOf(logs{c.LogFiles}))
-	v.FieldByName("Conditions").Set(reflect.ValueOf(conditions{c.MinSeverity.String()}))
-	for i, s := range c.Probes {
-		p := v.FieldByName("Probes").Field(i)
-		p.FieldByName("Enabled").SetBool(s.Enabled)
-		p.FieldByName("Period").Set(reflect.ValueOf(s.Period))
-		p.FieldByName("Timeout").Set(reflect.ValueOf(s.Timeout))
-		if s.Thresholds != nil {
-			p.FieldByName("Thresholds").Set(reflect.ValueOf(s.Thresholds).Elem())
-		}
-	}
-	return doc
-}
-
-type logs struct {
-	Files []string `yaml:"files"`
-}
-
-type conditions struct {
-	MinSeverity string `yaml:"minSeverity"`
-}
-
-func field(name, key string, t reflect.Type) reflect.StructField {
-	return reflect.StructField{Name: name, Type: t, Tag: reflect.StructTag(fmt.Sprintf(`yaml:%q`, key))}
-}
-
-func probeType(s probes.Spec) reflect.Type {
-	fields := []reflect.StructField{
-		field("Enabled", "enabled", reflect.TypeFor[bool]()),
-		field("Period", "period", reflect.TypeFor[time.Duration]()),
-		field("Timeout", "timeout", reflect.TypeFor[time.Duration]()),
-	}
-	if s.Thresholds != nil {
-		fields = append(fields, field("Thresholds", "thresholds", reflect.TypeOf(s.Thresholds).Elem()))
-	}
-	return reflect.StructOf(fields)
-}
-
-// apply takes the decoded values over.
-func (c *Config) apply(doc reflect.Value) error {
-	c.Listen = doc.FieldByName("Listen").String()
-	c.LogFiles = doc.FieldByName("Logs").Interface().(logs).Files
-	for i := range c.Probes {
-		s := &c.Probes[i]
-		p := doc.FieldByName("Probes").Field(i)
-		s.Enabled = p.FieldByName("Enabled").Bool()
-		s.Period = p.FieldByName("Period").Interface().(time.Duration)
-		s.Timeout = p.FieldByName("Timeout").Interface().(time.Duration)
-		if s.Thresholds != nil {
-			reflect.ValueOf(s.Thresholds).Elem().Set(p.FieldByName("Thresholds"))
-		}
-	}
-	text := doc.FieldByName("Conditions").Interface().(conditions).MinSeverity
-	if err := c.MinSeverity.UnmarshalText([]byte(text)); err != nil || text == "" {
-		return fmt.Errorf("conditions.minSeverity: %q is none of info, warning, critical", text)
-	}
-	return nil
-}
-
 // mistake is a value that is well formed and makes no sense.
 type mistake struct {
 	path []string
@@ -211,6 +166,9 @@ type mistake struct {
 
 func (c *Config) check() []mistake {
 	var bad []mistake
+	if c.MinSeverity == 0 {
+		bad = append(bad, mistake{[]string{"conditions", "minSeverity"}, "is none of info, warning, critical"})
+	}
 	for _, s := range c.Probes {
 		path := []string{"probes", s.Name()}
 		if s.Period < time.Second {
@@ -252,6 +210,11 @@ func lineOf(n *yaml.Node, path []string) int {
 		n = n.Content[0]
 	}
 	for _, key := range path {
+		if index, err := strconv.Atoi(key); err == nil && n.Kind == yaml.SequenceNode && index < len(n.Content) {
+			n = n.Content[index]
+			line = n.Line
+			continue
+		}
 		i := 0
 		for i+1 < len(n.Content) && n.Content[i].Value != key {
 			i += 2

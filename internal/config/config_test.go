@@ -2,11 +2,14 @@ package config
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nodevitals/nodevitals/internal/journal"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
@@ -73,7 +76,7 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 		{"a period too short", "probes:\n  files:\n    period: 10ms\n", "f.yaml:3: probes.files.period: 10ms is shorter than 1s"},
 		{"levels the wrong way round", "probes:\n  files:\n    thresholds:\n      table:\n        warning: 99\n        critical: 90\n", "f.yaml:4: probes.files.thresholds.table: warning (99 %) lies above critical (90 %)"},
 		{"a share above 100", "probes:\n  files:\n    thresholds:\n      table: {critical: 950}\n", "f.yaml:4: probes.files.thresholds.table"},
-		{"no severity", "conditions:\n  minSeverity: high\n", `"high" is none of`},
+		{"no severity", "conditions:\n  minSeverity: high\n", "f.yaml:2: conditions.minSeverity: is none of info, warning, critical"},
 		{"broken YAML", "probes:\n  files: [\n", "f.yaml:"},
 		{"two documents", "listen: a\n---\nlisten: b\n", "more than one YAML document"},
 		{"not a mapping", "- a\n", "f.yaml:1:"},
@@ -84,6 +87,50 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 				t.Errorf("error %v, want one with %q", err, tc.want)
 			}
 		})
+	}
+}
+
+// TestOwnRules: users' rules and node-problem-detector's files are read; their
+// mistakes name the file, the line and the rule.
+func TestOwnRules(t *testing.T) {
+	dir := t.TempDir()
+	good, bad := filepath.Join(dir, "good.json"), filepath.Join(dir, "bad.json")
+	for file, text := range map[string]string{
+		good: `{"plugin": "kmsg", "logPath": "/dev/kmsg", "source": "kernel-monitor", "rules": [
+			{"type": "temporary", "reason": "OddThing", "pattern": "odd thing .*"}]}`,
+		bad: `{"plugin": "kmsg", "rules": [
+			{"type": "permament", "reason": "OddThing", "pattern": "odd"}]}`,
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := Parse("f.yaml", []byte("rules:\n  - {kind: MyFault, condition: MyCondition, severity: critical, pattern: 'my (?P<device>sd.) broke', subject: '{device}', message: '{device} broke'}\nnpd: {configs: ["+good+"]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, ok := c.Catalogue.Get("MyFault"); !ok || d.Condition != "MyCondition" {
+		t.Errorf("MyFault: %+v", d)
+	}
+	for kind, r := range map[problem.Kind]*journal.Record{
+		"MyFault":           {Message: []byte("my sda broke")},
+		"OddThing":          {Message: []byte("an odd thing happened"), Kernel: true, Source: "kmsg"},
+		problem.ForkRefused: {Message: []byte("fork/exec /usr/bin/runc: resource temporarily unavailable"), Unit: "containerd.service"},
+	} {
+		if claims := c.Rules.Match(r); len(claims) != 1 || claims[0].Kind != kind {
+			t.Errorf("%s: %+v", kind, claims)
+		}
+	}
+	for _, tc := range []struct{ yaml, want string }{
+		{"rules:\n  - kind: A\n    pattern: a\n  - kind: B\n    pattern: '('\n", "f.yaml:5: rules.1.pattern: rule B: "},
+		{"rules:\n  - {kind: A, patern: a}\n", `f.yaml:2: unknown key "patern"`},
+		{"npd: {configs: [" + bad + "]}\n", bad + ":2"},
+		{"npd:\n  configs:\n    - /no/such.json\n", "f.yaml:3: npd.configs.0: open /no/such.json"},
+		{"logs:\n  units:\n    mine: kublet\n", `f.yaml:3: logs.units.mine: unknown source "kublet"`},
+	} {
+		if _, err := Parse("f.yaml", []byte(tc.yaml)); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%q: error %v, want %q", tc.yaml, err, tc.want)
+		}
 	}
 }
 

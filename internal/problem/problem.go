@@ -196,6 +196,11 @@ type Claim struct {
 	Line     string   `json:"line"`   // the log line, bounded in length
 	Source   string   `json:"source"` // the file or journal unit it came from
 	Touches  []Ref    `json:"touches,omitempty"`
+	// Logs is how many such lines within which time raise it; the zero value
+	// leaves that to the catalogue.
+	Logs Count `json:"logs,omitzero"`
+	// Resolves: the line says that the failure is over.
+	Resolves bool `json:"resolves,omitempty"`
 }
 
 // Outcome is how a probe's run ended.

@@ -318,6 +318,11 @@ func (t *text) verdict(s *problem.Snapshot) {
 			failed = append(failed, fmt.Sprintf("%s: %s", p.Probe, clean(p.Reason)))
 		}
 	}
+	for _, l := range s.Logs {
+		if l.Blind != "" {
+			failed = append(failed, fmt.Sprintf("log %s: %s", clean(l.Source), clean(l.Blind)))
+		}
+	}
 	for i, f := range failed {
 		t.field(first(i, "blind"), f)
 	}

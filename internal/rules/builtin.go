@@ -1,37 +1,42 @@
 package rules
 
-import "github.com/nodevitals/nodevitals/internal/problem"
+// This file assembles the rules that ship with nodevitals, one literal a group
+// of failures. To add one, add a literal to the group's file and its lines to
+// testdata; everything else reads the list.
 
-// Builtin are the rules that ship with nodevitals.
+import "slices"
+
+// Builtin are the rules that ship with nodevitals. Of several rules of one kind
+// the first that matches a line is taken, so the more telling stand first.
 func Builtin() []Rule {
-	return []Rule{
-		{
-			// The kernel prints it once a cgroup, and names the cgroup that
-			// forked, not the one whose limit was hit (kernel/cgroup/pids.c).
-			Kind:     problem.ForkRefused,
-			Literals: []string{"fork rejected by pids controller"},
-			Pattern:  `cgroup: fork rejected by pids controller in (?P<cgroup>/\S*)`,
-			Message:  "the kernel refused a fork at a cgroup's pids limit",
-		},
-		{
-			// dockerd, kubelet, kube-proxy, containerd and runc (Go), systemd,
-			// shells, sshd, and the Go and JVM runtimes. A bare "resource
-			// temporarily unavailable" is EAGAIN of a read, and no failure.
-			Kind: problem.ForkRefused,
-			Literals: []string{
-				"esource temporarily unavailable", "failed to create new OS thread", "fork of unprivileged child failed",
-				"pthread_create failed", "Cannot fork", "unable to create native thread",
-			},
-			Pattern: `fork/exec \S+: resource temporarily unavailable` +
-				`|(?i:\b(?:fork|clone|vfork)\b[^:]{0,80}: ?(?:retry: )?resource temporarily unavailable)` +
-				`|failed to create new OS thread \(have \d+ already; errno=11\)` +
-				`|fork of unprivileged child failed` +
-				`|Failed to fork: Resource temporarily unavailable` +
-				`|fork of \S+ failed: Resource temporarily unavailable` +
-				`|pthread_create failed(?:: Resource temporarily unavailable)?` +
-				`|error: fork: Cannot fork` +
-				`|unable to create native thread`,
-			Message: "a program could not fork or make a thread (EAGAIN)",
-		},
-	}
+	return slices.Concat(
+		processRules(),
+		diskRules(),
+		storageRules(),
+		limitRules(),
+		memoryRules(),
+		kernelRules(),
+		kubeletRules(),
+		runtimeRules(),
+		podRules(),
+		networkRules(),
+		clockRules(),
+	)
 }
+
+// Pieces of patterns.
+const (
+	// quote is a quotation mark, escaped as often as nested errors escape it.
+	quote = `\\*"`
+	// deadline is how the runtime's API and docker's say that time was up.
+	deadline = `(?:DeadlineExceeded|[Cc]ontext deadline exceeded|[Oo]peration timeout)`
+	// runtimeSocket is the API socket of a container runtime.
+	runtimeSocket = `(?:containerd|docker|dockershim|crio|cri-dockerd)\.sock`
+	// kubeletUnits are the units that are kubelet or contain it.
+	kubeletUnits = `(?:kubelet|k3s(?:-agent|-server)?|rke2-(?:agent|server)|k0s(?:worker|controller)` +
+		`|snap\.microk8s\.daemon-kube(?:lite|let)|snap\.kubelet-eks\.daemon|snap\.k8s\.kubelet)\.service`
+	// runtimeUnits are the units of container runtimes.
+	runtimeUnits = `(?:containerd|docker|crio|cri-docker|snap\.microk8s\.daemon-containerd|snap\.docker\.dockerd)\.service`
+	// device is a block device as the kernel names it.
+	device = `[a-zA-Z][\w.!-]*`
+)

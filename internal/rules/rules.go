@@ -1,62 +1,166 @@
 // Package rules says what log lines mean: each rule recognises the lines of one
 // kind of failure and extracts from them what they are about.
+//
+// The built-in rules stand in the builtin_*.go files, one literal a rule; users'
+// rules come from the configuration (spec.go), and node-problem-detector's from
+// its own files (npd.go). They are compiled into one Set, which keeps no state
+// between lines: how many lines within which time make a problem is the
+// tracker's business.
 package rules
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
-	"regexp"
-	"strings"
+	"regexp/syntax"
 
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
-// maxLine is how much of a line is kept in a claim, in bytes. The rest of a
-// stack trace tells a person nothing that the beginning does not.
-const maxLine = 300
-
-// Rule recognises the log lines of one failure. Named captures of the pattern
-// become references of the claim: cgroup, pod, unit, device, mount, server.
+// Rule recognises the log lines of one failure.
+//
+// The pattern's named captures can be used as {name} in the templates below.
+// Those whose name is a type of reference (cgroup, pod, unit, uid, mount,
+// device, server, process, link) become references of the claim as well.
+// Further names are known of every line: {pod}, found by the shapes in which
+// kubelet and runtimes write it, {unit} and {identifier} of the record.
 type Rule struct {
 	Kind problem.Kind
-	// Literals: a line that holds none of them cannot match; the cheap first look.
-	Literals []string
-	Pattern  string
+	// Sources are those whose lines it reads; 0 means Any.
+	Sources Source
+	// Sure: a line of which nobody knows who wrote it does not do.
+	Sure bool
+	// From narrows it to records of one identifier or file; see Origin.
+	From Origin
+	// Pattern is searched for in the message, without the prefix that syslog or
+	// the kernel puts before it.
+	Pattern string
 	// Exclude takes out look-alikes.
 	Exclude string
+	// Subject is what the claim is about: templates separated by "|", of which the
+	// first whose captures are all there is taken; without any, it is the node.
+	Subject string
+	// Message is one sentence. A part in [brackets] is left out if one of its
+	// captures is not there.
 	Message string
+	// Touches are further references: templates of "type:id".
+	Touches []string
+	// Logs, Severity and Scope override the catalogue's where they are not zero.
+	Logs     problem.Count
+	Severity problem.Severity
+	Scope    problem.Scope
+	// Resolves: the line says that the failure is over.
+	Resolves bool
+	// WholeLine: the message of the claim is the line itself.
+	WholeLine bool
+	// Suffix is put behind the message of a WholeLine.
+	Suffix string
+}
+
+// Origin narrows a rule to where records come from; what is empty does not count.
+type Origin struct {
+	Identifier string // the record's syslog identifier
+	File       string // the record's source, for a log file
+	// Skip are texts: a line that holds one of them is not looked at.
+	Skip []string
+	// Extract is a pattern, of which the first group is what the rule's pattern is
+	// searched in, instead of the message, within the raw line; a line that it does
+	// not match is not looked at.
+	Extract string
 }
 
 // Set is a compiled list of rules. It is safe for concurrent use.
-type Set struct{ rules []compiled }
+type Set struct {
+	rules  []compiled
+	filter prefilter
+	units  Units
+}
 
 type compiled struct {
 	Rule
-	literals [][]byte
-	pattern  *regexp.Regexp
-	exclude  *regexp.Regexp
+	pattern *expr
+	exclude *expr // nil if there is none, as extract
+	extract *expr
+	names   []string // of the pattern's captures
+	subject []template
+	message template
+	touches []template
 }
 
-// Compile checks and compiles rules; the error names the rule.
-func Compile(rules []Rule) (*Set, error) {
-	s := &Set{}
+// RuleError is a mistake in one rule.
+type RuleError struct {
+	// Index is the rule's place in the list, from 0.
+	Index int
+	// Name is what the rule calls itself: its kind.
+	Name string
+	// Field is the key that is wrong: pattern, exclude, kind ….
+	Field string
+	Err   error
+}
+
+func (e *RuleError) Error() string {
+	return fmt.Sprintf("rule %d (%s): %s: %v", e.Index+1, e.Name, e.Field, e.Err)
+}
+
+func (e *RuleError) Unwrap() error { return e.Err }
+
+// Compile checks and compiles rules. All mistakes are reported at once, joined,
+// each a *RuleError.
+func Compile(units Units, rules []Rule) (*Set, error) {
+	s := &Set{
+		units:  units.expanded(),
+		filter: prefilter{wide: newGrams(gramLen), narrow: newGrams(1)},
+	}
+	common := newRarity(ordinaryLines())
+	var errs []error
 	for i, r := range rules {
-		c := compiled{Rule: r}
-		var err error
-		if c.pattern, err = regexp.Compile(r.Pattern); err != nil {
-			return nil, fmt.Errorf("rule %d (%s): pattern: %w", i+1, r.Kind, err)
+		c, field, err := compile(r)
+		if err != nil {
+			errs = append(errs, &RuleError{i, string(r.Kind), field, err})
+			continue
 		}
-		if r.Exclude != "" {
-			if c.exclude, err = regexp.Compile(r.Exclude); err != nil {
-				return nil, fmt.Errorf("rule %d (%s): exclude: %w", i+1, r.Kind, err)
-			}
-		}
-		for _, l := range r.Literals {
-			c.literals = append(c.literals, []byte(l))
-		}
+		s.filter.add(len(s.rules), needs(c.pattern, common), c.Sources, common)
 		s.rules = append(s.rules, c)
 	}
-	return s, nil
+	return s, errors.Join(errs...)
+}
+
+func compile(r Rule) (c compiled, field string, err error) {
+	if r.Kind == "" {
+		return c, "kind", errors.New("is missing")
+	}
+	if r.Pattern == "" {
+		return c, "pattern", errors.New("is missing")
+	}
+	if r.Sources == 0 {
+		r.Sources = Any
+	}
+	c = compiled{Rule: r}
+	for _, p := range []struct {
+		field, pattern string
+		into           **expr
+	}{
+		{"pattern", r.Pattern, &c.pattern},
+		{"exclude", r.Exclude, &c.exclude},
+		{"extract", r.From.Extract, &c.extract},
+	} {
+		if p.pattern == "" {
+			continue
+		}
+		if *p.into, err = compileExpr(p.pattern); err != nil {
+			return c, p.field, err
+		}
+	}
+	c.names = c.pattern.SubexpNames()
+	return c, "message", c.parseTemplates()
+}
+
+// needs are the literals of which each match of the pattern holds one.
+func needs(pattern *expr, common rarity) []string {
+	tree, err := syntax.Parse(pattern.String(), syntax.Perl)
+	if err != nil {
+		return nil // it was compiled a moment ago
+	}
+	return requiredLiterals(tree.Simplify(), common.cost)
 }
 
 // Kinds are the kinds that some rule claims, in order of first appearance.
@@ -72,46 +176,13 @@ func (s *Set) Kinds() []problem.Kind {
 	return kinds
 }
 
-// Match says what a line of source claims; nothing for nearly every line.
-func (s *Set) Match(source string, line []byte) []problem.Claim {
-	var claims []problem.Claim
-	for i := range s.rules {
-		r := &s.rules[i]
-		if !r.mayMatch(line) {
-			continue
-		}
-		m := r.pattern.FindSubmatch(line)
-		if m == nil || r.exclude != nil && r.exclude.Match(line) {
-			continue
-		}
-		claims = append(claims, r.claim(source, line, m))
-	}
-	return claims
-}
-
-func (r *compiled) mayMatch(line []byte) bool {
-	for _, l := range r.literals {
-		if bytes.Contains(line, l) {
-			return true
+// Sources are the programs whose lines may claim kind.
+func (s *Set) Sources(kind problem.Kind) Source {
+	var from Source
+	for _, r := range s.rules {
+		if r.Kind == kind {
+			from |= r.Sources
 		}
 	}
-	return len(r.literals) == 0
-}
-
-func (r *compiled) claim(source string, line []byte, m [][]byte) problem.Claim {
-	c := problem.Claim{Kind: r.Kind, Message: r.Message, Line: bounded(line), Source: source}
-	for i, name := range r.pattern.SubexpNames() {
-		if name != "" && len(m[i]) > 0 {
-			c.Touches = append(c.Touches, problem.NewRef(name, string(m[i])))
-		}
-	}
-	return c
-}
-
-func bounded(line []byte) string {
-	s := strings.ToValidUTF8(string(line[:min(len(line), maxLine)]), "")
-	if len(line) > maxLine {
-		s += "…"
-	}
-	return s
+	return from
 }

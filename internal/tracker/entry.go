@@ -25,7 +25,9 @@ type entry struct {
 
 	// Log evidence.
 	Claim    problem.Claim   `json:"claim"`
-	Window   []time.Duration `json:"window,omitempty"` // times of the lines that count, at most Logs.N
+	Window   []time.Duration `json:"window,omitempty"` // times of the lines that count, at most Most
+	Most     int             `json:"most,omitempty"`   // the largest number of lines that any claim asked for
+	First    time.Duration   `json:"first,omitempty"`  // the oldest of the lines that raised the claim
 	LastLine time.Duration   `json:"lastLine,omitempty"`
 	Lines    uint64          `json:"lines,omitempty"`
 	Claimed  bool            `json:"claimed,omitempty"` // enough lines came together
@@ -34,6 +36,10 @@ type entry struct {
 	Severity problem.Severity `json:"severity,omitempty"`
 	Since    time.Duration    `json:"since,omitempty"`
 }
+
+// maxWindow is the most lines whose times one entry keeps, whatever a rule or a
+// state file asks for.
+const maxWindow = 1000
 
 // streak is a number of consecutive runs, and when the first of them began.
 type streak struct {
@@ -90,15 +96,29 @@ func (e *entry) line(at time.Duration, c problem.Claim, def problem.Definition) 
 		e.LastLine, e.Claim = at, c
 	}
 	e.Fines = 0
+	count := def.Logs
+	if c.Logs.N > 0 {
+		count = c.Logs // this wording needs more lines, or fewer, than the kind's others
+	}
+	n := min(max(count.N, 1), maxWindow)
 	i, _ := slices.BinarySearch(e.Window, at)
 	e.Window = slices.Insert(e.Window, i, at)
-	n := max(def.Logs.N, 1)
-	if len(e.Window) > n {
-		// N lines suffice to tell whether N fell into one window.
-		e.Window = e.Window[len(e.Window)-n:]
+	// N lines suffice to tell whether N fell into one window.
+	if e.Most = min(max(e.Most, n), maxWindow); len(e.Window) > e.Most {
+		e.Window = e.Window[len(e.Window)-e.Most:]
 	}
-	if len(e.Window) == n && e.Window[n-1]-e.Window[0] <= def.Logs.Within {
+	if last := len(e.Window) - n; last >= 0 && e.Window[len(e.Window)-1]-e.Window[last] <= count.Within {
+		if !e.Claimed {
+			e.First = e.Window[last]
+		}
 		e.Claimed = true
+	}
+}
+
+// resolve takes in a line that says that what was logged until then is over.
+func (e *entry) resolve(at time.Duration) {
+	if at >= e.LastLine {
+		e.Lines, e.Window, e.Claimed = 0, nil, false
 	}
 }
 
@@ -129,8 +149,8 @@ func (e *entry) wanted(now time.Duration, def problem.Definition, immediate bool
 	// Lines raise it even where the level is fine, until a run begun after the
 	// last of them says so again.
 	if e.Claimed && !e.logOver(now, def) && (e.Level != problem.Fine || e.Fines == 0) {
-		if first := e.firstLine(); sev == 0 || first < since {
-			since = first
+		if sev == 0 || e.First < since {
+			since = e.First
 		}
 		sev = max(sev, cmp.Or(e.Claim.Severity, def.Severity))
 	}
@@ -145,14 +165,6 @@ func (e *entry) raise(sev problem.Severity, since time.Duration, immediate bool)
 	if sev >= e.Severity || immediate || e.Below >= clearRuns {
 		e.Severity, e.Below = sev, 0
 	}
-}
-
-// firstLine is the oldest of the lines that raised the claim.
-func (e *entry) firstLine() time.Duration {
-	if len(e.Window) == 0 {
-		return e.LastLine
-	}
-	return e.Window[0]
 }
 
 // logOver: no line for the quiet time.

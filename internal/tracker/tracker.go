@@ -218,6 +218,14 @@ func (t *Tracker) Match(at time.Duration, c problem.Claim) {
 	if !ok {
 		return
 	}
+	if c.Resolves {
+		id := key{c.Kind, c.Subject}
+		if e := t.entries[id]; e != nil {
+			e.resolve(at)
+			t.settle(id, e, at)
+		}
+		return
+	}
 	id := t.admit(c.Kind, c.Subject)
 	c.Subject = id.Subject
 	e := t.entries[id]

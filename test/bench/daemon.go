@@ -84,7 +84,7 @@ func startDaemon(ctx context.Context, h *host.Host, agent string) (*daemon, erro
 		return nil, err
 	}
 	d := &daemon{host: h, url: "http://" + address, ended: make(chan struct{})}
-	d.cmd = exec.CommandContext(ctx, agent, "--listen", address)
+	d.cmd = exec.CommandContext(ctx, agent, "--listen", address, "--state-file", "")
 	d.cmd.Stderr = &d.stderr
 	d.cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL} // if we are killed, so is it
 	d.started = time.Now()

@@ -195,7 +195,7 @@ func copyFile(from, to string) error {
 // TestDaemon runs the program as a service: what it serves is sound, and it
 // ends when it is told to.
 func TestDaemon(t *testing.T) {
-	cmd := exec.Command(buildAgent(t), "--listen", "127.0.0.1:0")
+	cmd := exec.Command(buildAgent(t), "--listen", "127.0.0.1:0", "--state-file", filepath.Join(t.TempDir(), "state.json"))
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -284,7 +284,7 @@ func TestSystemd(t *testing.T) {
 		}
 		return string(b[:n])
 	}
-	cmd := exec.Command(buildAgent(t), "--listen", "127.0.0.1:0")
+	cmd := exec.Command(buildAgent(t), "--listen", "127.0.0.1:0", "--state-file", filepath.Join(t.TempDir(), "state.json"))
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=2000000")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,37 @@
+package rules
+
+import "github.com/nodevitals/nodevitals/internal/problem"
+
+// notDisk are the other things that answer "no space left on device": inotify
+// watches, cgroups, System V objects, BPF maps.
+const notDisk = `[Ii]notify|fsnotify|[Ff]ailed to watch|watcher|/sys/fs/cgroup|cgroup|semget|semaphore|shmget|msgget|[Bb][Pp][Ff]|netlink|ipset|iptables`
+
+// diskRules recognise lack of disk space.
+func diskRules() []Rule {
+	return []Rule{
+		{
+			Kind: problem.NoSpaceLeft, Sources: Host,
+			Pattern: `(?P<path>/[^\s:"\\]+)\\*"?: [Nn]o space left on device`, Exclude: notDisk,
+			Message: "a write to {path} failed: no space left on device",
+		},
+		{
+			Kind: problem.NoSpaceLeft, Sources: Host,
+			Pattern: `[Nn]o space left on device|\(28: No space left`, Exclude: notDisk,
+			Message: "[{identifier}: ]a write failed: no space left on device",
+		},
+		{
+			// Structured, then before 1.20. "failed once" comes at every start.
+			Kind: problem.EvictionImminent, Sources: Kubelet,
+			Pattern: `(?:[Ee]viction manager: )(?:attempting to reclaim|must evict pod\(s\) to reclaim)` + quote + `?:?(?: resourceName=` + quote + `| )(?P<resource>[-\w.]+)`,
+			Message: "kubelet's eviction manager tries to reclaim {resource}",
+		},
+		{
+			Kind: problem.EvictionImminent, Sources: Kubelet,
+			Pattern: `[Ee]viction manager: (?:attempting to reclaim|must evict pod)` +
+				`|garbage collection failed multiple times in a row` +
+				`|failed to garbage collect required amount of images`,
+			Exclude: `collection failed once`,
+			Message: "kubelet cannot reclaim enough of a resource that runs short",
+		},
+	}
+}

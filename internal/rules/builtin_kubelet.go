@@ -1,0 +1,118 @@
+package rules
+
+import (
+	"time"
+
+	"github.com/nodevitals/nodevitals/internal/problem"
+)
+
+// kubeletRules recognise what goes wrong in kubelet itself.
+func kubeletRules() []Rule {
+	return []Rule{
+		{
+			// systemd, the second and third as before version 240.
+			Kind: problem.KubeletDown, Sources: Systemd,
+			Pattern: `(?P<unit>` + kubeletUnits + `): (?:Start request repeated too quickly|[Mm]ain process exited, code=|Failed with result)` +
+				`|[Ss]tart request repeated too quickly for ` + kubeletUnits +
+				`|Unit ` + kubeletUnits + ` entered failed state`,
+			Exclude: `status=(?:0/SUCCESS|15/TERM|143/n/a)`,
+			Message: "kubelet's unit has failed",
+		},
+		{
+			Kind: problem.KubeletDown, Sources: Kubelet, Sure: true,
+			Pattern: `^(?:panic: |fatal error: )`,
+			Message: "kubelet has crashed",
+		},
+		{
+			Kind: problem.KubeletDown, Sources: Kubelet,
+			Pattern: `[Ff]ailed to (?:run [Kk]ubelet|load [Kk]ubelet config file)`, Exclude: `cgroup driver`,
+			Message: "kubelet gave up at its start",
+		},
+		{
+			// "pleg has yet to be successful" comes at every start.
+			Kind: problem.PLEGUnhealthy, Sources: Kubelet,
+			Pattern: `PLEG is not healthy: pleg was last seen active (?P<ago>[\w.]+) ago`,
+			Message: "kubelet's pod lifecycle event generator was last active {ago} ago",
+		},
+		{
+			Kind: problem.PLEGUnhealthy, Sources: Kubelet,
+			Pattern: `GenericPLEG: Unable to retrieve pods`,
+			Logs:    problem.Count{N: 3, Within: 5 * time.Minute},
+			Message: "kubelet cannot get the list of pods from the runtime",
+		},
+		{
+			// "Started UNIT - DESCRIPTION." since systemd 249, "Started DESCRIPTION." before.
+			Kind: problem.FrequentKubeletRestart, Sources: Systemd,
+			Pattern: `^Started .*(?:[Kk]ubelet\b|Lightweight Kubernetes|Rancher Kubernetes Engine|microk8s\.daemon-kubelite)`,
+			Exclude: `\.timer|\.path|[Ss]ession|[Mm]onitor|[Hh]ealth|[Ee]xporter`,
+			Message: "kubelet was started again and again",
+		},
+		{
+			Kind: problem.KubeletCertificateExpiring, Sources: Kubelet,
+			Pattern: `x509: certificate has expired|bootstrap client certificate.*\b(?:is|has) expired`,
+			Exclude: `[Pp]ull|/v2/|registry|webhook|[Pp]robe|Unable to authenticate the request`,
+			Message: "kubelet's certificate, or the API server's, has expired",
+		},
+		{
+			// Before 1.20 with another spelling.
+			Kind: problem.QOSCgroupFailure, Sources: Kubelet,
+			Pattern: `failed to initiali[sz]e top level QOS containers|[Ff]ailed to start ContainerManager`,
+			Message: "kubelet cannot set up its cgroups",
+		},
+		{
+			Kind: problem.NodeAllocatableFailure, Sources: Kubelet,
+			Pattern: `[Ff]ailed to update Node Allocatable Limits|[Ff]ailed to enforce .*(?:Cgroup Limits|Node Allocatable)`,
+			Message: "kubelet cannot enforce the node's allocatable",
+		},
+		{
+			Kind: problem.CgroupDriverMismatch, Sources: Kubelet | Runtimes,
+			Pattern: `cgroup driver: ` + quote + `(?P<kubelet>\w+)` + quote + ` is different from (?:docker|\w+) cgroup driver: ` + quote + `(?P<runtime>\w+)`,
+			Message: "kubelet's cgroup driver is {kubelet}, the runtime's {runtime}",
+		},
+		{
+			// runc, of a path in the other driver's form.
+			Kind: problem.CgroupDriverMismatch, Sources: Kubelet | Runtimes,
+			Pattern: `cgroup driver: .* is different from|expected cgroupsPath to be of format ` + quote + `slice:prefix:name` + quote,
+			Message: "kubelet and the runtime use different cgroup drivers",
+		},
+		{
+			Kind: problem.ConfigSyncStarved, Sources: Kubelet,
+			Pattern: `failed to sync (?P<what>configmap|secret) cache: timed out`,
+			Message: "kubelet's cache of {what}s is not filled in time",
+		},
+		{
+			// Structured klog, before it, and the errors of the client library.
+			Kind: problem.APIServerUnreachable, Sources: Kubelet,
+			Pattern: `Unable to (?:update node status|register node)` +
+				`|[Ee]rror updating node status, will retry` +
+				`|[Ff]ailed to ensure (?:node )?lease exists` +
+				`|\b[Nn]ode ` + quote + `[-.\w]+` + quote + ` not found` +
+				`|https://[^\s"\\]+/apis?/[^\s"\\]*` + quote + `?: (?:dial tcp|net/http: TLS handshake timeout|context deadline exceeded|EOF|http2: |read tcp|x509: )` +
+				`|(?:ListAndWatch|Failed to (?:list|watch)).*dial tcp`,
+			Exclude: `[Pp]robe|port-?forward|[Ww]ebhook`,
+			Message: "kubelet cannot reach the API server",
+		},
+		{
+			Kind: problem.ToolMissing, Sources: Kubelet | KubeProxy,
+			Pattern: `exec: ` + quote + `(?P<process>[-\w./]+)` + quote + `: executable file not found in \$PATH`,
+			Exclude: notTool, Subject: "{process}",
+			Message: "the program {process}, which Kubernetes needs, is not on the node",
+		},
+		{
+			Kind: problem.ToolMissing, Sources: Kubelet | KubeProxy | Runtimes,
+			Pattern: `(?:unable to do port forwarding: |error looking for path of )?\b(?P<process>socat|conntrack|nsenter|mount\.nfs4?|iscsiadm|ethtool|ipset|ebtables)(?::|` + quote + `:)? (?:executable file )?not found`,
+			Exclude: notTool, Subject: "{process}",
+			Message: "the program {process}, which Kubernetes needs, is not on the node",
+		},
+		{
+			// mount(8) of a type whose helper program is missing.
+			Kind: problem.ToolMissing, Sources: Kubelet,
+			Pattern: `might need a /s?bin/mount\.(?P<type>\S+) helper`,
+			Subject: "mount helper",
+			Message: "the helper program of mount for a volume's type is not on the node",
+		},
+	}
+}
+
+// notTool are programs that are missing in a pod's image.
+const notTool = `OCI runtime|runc (?:create|run)|container process|StartError|[Ee]xecSync|exec failed|unable to start container|[Pp]robe`

@@ -1,0 +1,67 @@
+package rules
+
+import "github.com/nodevitals/nodevitals/internal/problem"
+
+// limitRules recognise limits that are reached: inotify, connection tracking,
+// open files, neighbours, TCP memory.
+func limitRules() []Rule {
+	return []Rule{
+		{
+			Kind: problem.InotifyRefused,
+			Pattern: `inotify_add_watch\b.*: [Nn]o space left on device` +
+				`|inotify_init1?:? [Tt]oo many open files` +
+				`|(?:fsnotify|file|inotify) (?:watcher|instance)s?.*: [Tt]oo many open files` +
+				`|(?:inotify watch|directory watch|inotify).*: (?:No space left on device|Too many open files)` +
+				`|[Ii]notify.*user limit|user limit on the total number of inotify|inotify (?:resources|watches|instances) (?:exhausted|limit)` +
+				`|[Ff]ailed to watch .*: no space left on device`,
+			Message: "[{identifier}: ]inotify refused a watch or an instance",
+		},
+		{
+			// net/netfilter/nf_conntrack_core.c; the prefix is doubled where pr_fmt
+			// is, and a table of another namespace is named.
+			Kind: problem.ConntrackDropping, Sources: Kernel,
+			Pattern: `(?:nf|ip)_conntrack: table full(?: in netns (?P<netns>\d+))?, dropping packet`,
+			Message: "the connection tracking table[ of network namespace {netns}] is full and packets are dropped",
+		},
+		{
+			// fs/file_table.c, and ENFILE of any program.
+			Kind:    problem.SystemFileTableNearLimit,
+			Pattern: `VFS: file-max limit (?P<limit>\d+) reached`,
+			Message: "the system's table of open files is full ({limit})",
+		},
+		{
+			Kind: problem.SystemFileTableNearLimit, Sources: Host,
+			Pattern: `[Tt]oo many open files in system`,
+			Message: "the system's table of open files is full",
+		},
+		{
+			Kind: problem.DaemonFilesNearLimit, Sources: Kubelet | Runtimes | KubeProxy,
+			Pattern: `(?:\baccept4?|\bsocket|\bpipe2?|\bdup3?|\bopen \S+|\bepoll_create1?|http: Accept error.*): too many open files`,
+			Exclude: `open files in system|inotify|fsnotify`,
+			Subject: "{identifier}", Touches: []string{"process:{identifier}"},
+			Message: "[{identifier}: ]a daemon has used up its open files",
+		},
+		{
+			// net/core/neighbour.c, before and after 4.15.
+			Kind: problem.NeighbourTableNearLimit, Sources: Kernel,
+			Pattern: `(?P<table>(?:arp|ndisc)_cache): [Nn]eighbou?r table overflow`, Subject: "{table}",
+			Message: "the neighbour table {table} is full",
+		},
+		{
+			Kind: problem.NeighbourTableNearLimit, Sources: Kernel,
+			Pattern: `[Nn]eighbou?r table overflow`,
+			Message: "a neighbour table is full",
+		},
+		{
+			// net/ipv4/tcp.c, net/ipv4/tcp_timer.c.
+			Kind: problem.TCPMemoryNearLimit, Sources: Kernel,
+			Pattern: `TCP: out of memory -- consider tuning tcp_mem`,
+			Message: "TCP has reached its memory limit tcp_mem",
+		},
+		{
+			Kind: problem.TCPMemoryNearLimit, Sources: Kernel,
+			Pattern: `TCP: too many (?:of )?orphaned sockets`,
+			Message: "there are more orphaned TCP sockets than tcp_max_orphans allows",
+		},
+	}
+}

@@ -1,0 +1,56 @@
+package rules
+
+import "github.com/nodevitals/nodevitals/internal/problem"
+
+// networkRules recognise faults of the network plugin, kube-proxy and DNS.
+func networkRules() []Rule {
+	return []Rule{
+		{
+			// containerd and CRI-O, before them dockershim; then plugins' own words.
+			Kind: problem.CNIFailure, Sources: Kubelet | Runtimes,
+			Pattern: `[Ff]ailed to (?:setup|set up|destroy|teardown|tear down) network for (?:sandbox|pod)` +
+				`|[Nn]etworkPlugin cni failed to (?:set up|teardown) pod` +
+				`|no IP addresses available in` +
+				`|[Ff]ailed to (?:allocate|assign|request).*\bIP(?:v[46])?\b(?: address)?` +
+				`|failed to create pod network sandbox`,
+			Message: "the network plugin could not set a sandbox up[ for {pod}]",
+		},
+		{
+			// The API server's address as pods know it is a private one on port 443.
+			Kind: problem.ServiceIPUnreachable, Sources: Pod | CoreDNS | KubeProxy,
+			Pattern: `dial tcp \[?(?P<ip>10\.[\d.]+|172\.(?:1[6-9]|2\d|3[01])\.[\d.]+|192\.168\.[\d.]+|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.[\d.]+|f[cd][0-9a-f:]+)\]?:443: (?:connect: )?(?:i/o timeout|no route to host|connection timed out)`,
+			Message: "pods cannot reach the service address {ip}:443",
+		},
+		{
+			Kind: problem.IptablesFailure, Sources: KubeProxy | Kubelet | Docker | Other,
+			Pattern: `[Ff]ailed to execute ip6?tables-(?:save|restore)` +
+				`|[Ff]ailed to ensure (?:that )?(?:\w+ )?chain` +
+				`|[Ee]rror creating ip ?set|[Ff]ailed to make sure ip ?set` +
+				`|holding the xtables lock` +
+				`|[Ff]ailed to [Pp]rogram (?:FILTER|NAT) chain|[Ii]ptables failed: `,
+			Message: "iptables rules or ip sets cannot be written",
+		},
+		{
+			// CoreDNS asks upstream in vain; the address behind -> is who did not answer.
+			Kind: problem.DNSFailure, Sources: CoreDNS | Pod,
+			Pattern: `read udp \S+->(?P<upstream>\S+):53: i/o timeout`,
+			Message: "the DNS server {upstream} does not answer",
+		},
+		{
+			// "no such host" is an answer.
+			Kind: problem.DNSFailure, Sources: Kubelet | Runtimes | KubeProxy,
+			Pattern: `lookup (?P<name>[-\w.]+)(?: on (?P<upstream>[\w.:\[\]%]+))?: .*(?:i/o timeout|server misbehaving|[Tt]emporary failure in name resolution|connection refused|network is unreachable)`,
+			Message: "names cannot be looked up[ at {upstream}]",
+		},
+		{
+			Kind: problem.ResolvConfInvalid, Sources: CoreDNS | Pod,
+			Pattern: `plugin/loop: Loop \(|plugin/forward: no nameservers found`,
+			Message: "CoreDNS's upstream leads back to itself or to nowhere",
+		},
+		{
+			Kind: problem.ResolvConfInvalid, Sources: Kubelet,
+			Pattern: `[Cc]ould not open resolv conf file|[Ff]ailed to (?:read|parse|open) (?:DNS )?resolv\.?conf|open \S*resolv\.conf: no such file or directory`,
+			Message: "kubelet cannot read its resolv.conf",
+		},
+	}
+}

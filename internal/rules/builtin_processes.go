@@ -1,0 +1,31 @@
+package rules
+
+import "github.com/nodevitals/nodevitals/internal/problem"
+
+// processRules recognise processes and threads that could not be made.
+func processRules() []Rule {
+	return []Rule{
+		{
+			// The kernel prints it once a cgroup, and names the cgroup that
+			// forked, not the one whose limit was hit (kernel/cgroup/pids.c).
+			Kind: problem.ForkRefused, Sources: Kernel,
+			Pattern: `cgroup: fork rejected by pids controller in (?P<cgroup>/\S*)`,
+			Message: "the kernel refused a fork at a cgroup's pids limit",
+		},
+		{
+			// dockerd, kubelet, kube-proxy, containerd and runc (Go), systemd,
+			// shells, sshd, and the Go and JVM runtimes. A bare "resource
+			// temporarily unavailable" is EAGAIN of a read, and no failure.
+			Kind: problem.ForkRefused,
+			Pattern: `fork/exec \S+: [Rr]esource temporarily unavailable` +
+				`|\b(?:[Ff]ork|[Cc]lone|vfork|spawn|thread|pthread_create)\b[^:]*: ?(?:retry: )?[Rr]esource temporarily unavailable` +
+				`|fork\(\) failed .*\(11: Resource temporarily unavailable\)` +
+				`|failed to create new OS thread \(have \d+ already; errno=11\)` +
+				`|fork of (?:unprivileged )?child failed` +
+				`|pthread_create failed` +
+				`|error: fork: Cannot fork` +
+				`|unable to create (?:new )?native thread`,
+			Message: "[{identifier}: ]a program could not fork or make a thread (EAGAIN)",
+		},
+	}
+}

@@ -1,0 +1,100 @@
+package rules
+
+import (
+	"github.com/nodevitals/nodevitals/internal/problem"
+)
+
+// storageRules recognise faults of file systems, block devices, network file
+// systems and volumes.
+func storageRules() []Rule {
+	return []Rule{
+		{
+			// net/sunrpc/clnt.c; "timed out" is that of a soft mount.
+			Kind: problem.NFSServerNotResponding, Sources: Kernel,
+			Pattern: `(?:nfs|lockd): server (?P<server>\S+) not responding`, Subject: "{server}",
+			Message: "the NFS server {server} does not respond",
+		},
+		{
+			Kind: problem.NFSServerNotResponding, Sources: Kernel, Resolves: true,
+			Pattern: `(?:nfs|lockd): server (?P<server>\S+) OK`, Subject: "{server}",
+			Message: "the NFS server {server} responds again",
+		},
+		{
+			// ext4 (newer kernels write a small r), then btrfs and xfs, which shut down.
+			Kind: problem.ReadonlyFilesystem, Sources: Kernel,
+			Pattern: `(?:\((?:device )?(?P<device>` + device + `)[^)]*\):? ?)?.*(?:[Rr]emounting (?:filesystem|fs) read-only|forced readonly|[Ss]hutting down filesystem|[Ff]ilesystem has been shut down)`,
+			Subject: "{device}",
+			Message: "the kernel made the file system [on {device} ]read-only or shut it down",
+		},
+		{
+			// fs/ext4/super.c, fs/xfs, fs/btrfs, fs/jbd2.
+			Kind: problem.FilesystemCorruption, Sources: Kernel,
+			Pattern: `EXT[234]-fs error \(device (?P<device>` + device + `)\)`, Subject: "{device}",
+			Message: "ext4 found an error in its structures on {device}",
+		},
+		{
+			Kind: problem.FilesystemCorruption, Sources: Kernel,
+			Pattern: `XFS \((?P<device>` + device + `)\): .*(?:[Cc]orruption|xfs_do_force_shutdown|[Mm]etadata (?:I/O|CRC) error)`, Subject: "{device}",
+			Message: "XFS found an error in its structures on {device}",
+		},
+		{
+			Kind: problem.FilesystemCorruption, Sources: Kernel,
+			Pattern: `BTRFS:? (?:error|critical|warning) \(device (?P<device>` + device + `)[^)]*\):? .*` +
+				`(?:corrupt|bad tree block|csum failed|checksum|parent transid verify failed|errno=-(?:5|117)\b)`, Subject: "{device}",
+			Message: "btrfs found an error in its structures on {device}",
+		},
+		{
+			Kind: problem.FilesystemCorruption, Sources: Kernel,
+			Pattern: `(?:Aborting journal on device |JBD2: Detected IO errors while flushing file data on )(?P<device>` + device + `)`, Subject: "{device}",
+			Message: "the journal of the file system on {device} was aborted",
+		},
+		{
+			Kind: problem.FilesystemCorruption, Sources: Runtimes | Kubelet,
+			Pattern: `readlink (?P<path>\S*/overlay2?\S*?):? ?invalid argument`,
+			Message: "the overlay image store is damaged: {path} is no symbolic link any more",
+		},
+		{
+			// block/blk-core.c. Loop devices, optical drives and what is only advice to
+			// the device fail without harm.
+			Kind: problem.BlockDeviceError, Sources: Kernel,
+			Pattern: `(?:I/O|critical (?:medium|target|space allocation|nexus)|medium|target) error, dev (?P<device>` + device + `), sector`,
+			Exclude: `dev (?:loop|sr|fd|nbd)\d|DISCARD|WRITE_ZEROES|op 0x[39]:`, Subject: "{device}",
+			Message: "requests to {device} fail with an I/O error",
+		},
+		{
+			// fs/buffer.c, before and after 4.13.
+			Kind: problem.BlockDeviceError, Sources: Kernel,
+			Pattern: `Buffer I/O error on dev(?:ice)? (?P<device>` + device + `),`,
+			Exclude: `dev(?:ice)? (?:loop|sr|fd|nbd)\d`, Subject: "{device}",
+			Message: "reads or writes of {device} fail with an I/O error",
+		},
+		{
+			// drivers/nvme/host/pci.c.
+			Kind: problem.BlockDeviceError, Sources: Kernel,
+			Pattern: `(?P<device>nvme\d+(?:n\d+)?): (?:I/O (?:tag )?\d+ .*timeout, (?:aborting|reset|disable|completion polled)|controller is down; will reset)`, Subject: "{device}",
+			Message: "requests to {device} time out",
+		},
+		{
+			Kind: problem.VolumeOperationStuck, Sources: Kubelet,
+			Pattern: `[Uu]nable to (?:attach or )?mount volumes(?: for pod)?\b` +
+				`|UnmountVolume\.TearDown failed` +
+				`|UnmountDevice failed` +
+				`|MountVolume\.WaitForAttach failed` +
+				`|AttachVolume\.Attach failed` +
+				`|DetachVolume\.Detach failed` +
+				`|[Vv]olumes?\b.*timed out waiting for (?:the condition|external-attacher)` +
+				`|/(?:volumes|plugins|mount|globalmount)/?[^:]*: (?:device or resource busy|target is busy)`,
+			Exclude: `Multi-Attach|failed to sync (?:configmap|secret) cache`,
+			Subject: "{pod}",
+			Message: "kubelet cannot attach, mount or unmount a volume[ of {pod}]",
+		},
+		{
+			// The uid is the pod's: its name went with the pod. At most one line of two
+			// is logged for all such pods together.
+			Kind: problem.OrphanedPodVolumes, Sources: Kubelet,
+			Pattern: `[Oo]rphaned pod ` + quote + `(?P<uid_of_pod>[-0-9a-f]{32,36})` + quote + ` found, but`,
+			Subject: "pod uid {uid_of_pod}", Touches: []string{"pod:{uid_of_pod}"},
+			Message: "the volume folders of the vanished pod {uid_of_pod} cannot be removed",
+		},
+	}
+}

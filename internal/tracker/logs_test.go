@@ -1,0 +1,90 @@
+package tracker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nodevitals/nodevitals/internal/problem"
+)
+
+func TestAClaimsOwnCountWins(t *testing.T) {
+	rare := problem.Claim{Kind: plain, Message: "rare", Logs: problem.Count{N: 3, Within: 10 * time.Minute}}
+	tr := New(catalogue(t), false)
+	for i, at := range []int{100, 200, 300} {
+		if severity(tr) != 0 {
+			t.Fatalf("raised by %d lines of 3", i)
+		}
+		tr.Match(s(at), rare)
+	}
+	if severity(tr) == 0 {
+		t.Fatal("not raised by 3 lines in 10 min")
+	}
+	if since := tr.Active()[0].Since; since != s(100) {
+		t.Errorf("since %v, want the first of the three", since)
+	}
+	// The kind's own count still holds for its other wordings.
+	tr = New(catalogue(t), false)
+	tr.Match(s(100), rare)
+	tr.Match(s(200), problem.Claim{Kind: plain, Message: "plain"})
+	if severity(tr) == 0 {
+		t.Fatal("not raised by the one line that suffices")
+	}
+	if since := tr.Active()[0].Since; since != s(200) {
+		t.Errorf("since %v, want the line that raised it", since)
+	}
+	// Too far apart.
+	tr = New(catalogue(t), false)
+	for _, at := range []int{100, 500, 701} {
+		tr.Match(s(at), rare)
+	}
+	if severity(tr) != 0 {
+		t.Error("raised by 3 lines in 601 s")
+	}
+}
+
+func TestALineCanSayThatItIsOver(t *testing.T) {
+	claim := problem.Claim{Kind: plain, Subject: "server"}
+	over := problem.Claim{Kind: plain, Subject: "server", Resolves: true}
+	tr := New(catalogue(t), false)
+	tr.Match(s(90), over) // of what was before our time
+	if len(tr.entries) != 0 {
+		t.Fatal("good news made an entry")
+	}
+	tr.Match(s(100), claim)
+	tr.Match(s(99), over) // read late
+	if severity(tr) == 0 {
+		t.Fatal("an older line ended it")
+	}
+	tr.Match(s(101), over)
+	if severity(tr) != 0 {
+		t.Fatal("not ended")
+	}
+	tr.Match(s(102), claim)
+	if severity(tr) == 0 {
+		t.Fatal("not raised anew")
+	}
+	run(tr, 103, plain, 0) // the probe sees no problem yet, and is asked first
+	tr.Match(s(104), over)
+	run(tr, 105, plain, 0)
+	run(tr, 106, plain, 0)
+	if severity(tr) != 0 {
+		t.Error("not ended with the probe's consent")
+	}
+}
+
+func TestAMillionLinesAreOneProblem(t *testing.T) {
+	tr := New(catalogue(t), false)
+	claim := problem.Claim{Kind: plain, Message: "m", Logs: problem.Count{N: 10, Within: time.Minute}}
+	const n = 1_000_000
+	for i := range n {
+		tr.Match(s(100)+time.Duration(i)*100*time.Microsecond, claim) // 10,000 a second
+	}
+	active := tr.Active()
+	if len(active) != 1 || len(tr.entries) != 1 || active[0].Lines != n {
+		t.Fatalf("%d entries, active %+v", len(tr.entries), active)
+	}
+	e := tr.entries[key{Kind: plain}]
+	if cap(e.Window) > 64 {
+		t.Errorf("the window holds %d of %d lines", cap(e.Window), n)
+	}
+}

@@ -64,7 +64,9 @@ func match(in io.Reader, out io.Writer, set *rules.Set, from rules.Source) error
 			rec := journal.Record{Message: line, Kernel: from == rules.Kernel}
 			var kinds []string
 			for _, c := range set.MatchText(&rec, time.Now(), from) {
-				kinds = append(kinds, string(c.Kind))
+				if !c.Resolves {
+					kinds = append(kinds, string(c.Kind))
+				}
 			}
 			if len(kinds) == 0 {
 				kinds = []string{"-"}

@@ -50,9 +50,10 @@ type logReader struct {
 	texts   map[string]*textSource
 	failed  map[string]string // files that cannot be opened, and why
 
-	status map[string]*problem.LogStatus
-	listed time.Duration
-	bootID string
+	resolver resolver
+	status   map[string]*problem.LogStatus
+	listed   time.Duration
+	bootID   string
 }
 
 // newLogReader prepares to read from where the cursors stand, and where there
@@ -60,7 +61,7 @@ type logReader struct {
 func (a *Agent) newLogReader(from cursors, back time.Duration) *logReader {
 	clock := a.node.Host.Clock
 	l := &logReader{
-		agent: a, from: from, since: clock.Boot() - back, bootID: a.facts.BootID,
+		agent: a, resolver: resolver{node: a.node}, from: from, since: clock.Boot() - back, bootID: a.facts.BootID,
 		texts: map[string]*textSource{}, failed: map[string]string{}, status: map[string]*problem.LogStatus{},
 	}
 	// The kernel's records come from the kernel where we may read them there:
@@ -202,7 +203,7 @@ func (l *logReader) pollSource(ctx context.Context, b logBatch, s logSource, boo
 		}
 		for _, c := range claims {
 			st.Matches++
-			b.claims = append(b.claims, claimAt{at, a.resolve(c)})
+			b.claims = append(b.claims, claimAt{at, l.resolver.resolve(c)})
 		}
 		if len(b.claims) >= batchClaims {
 			flush(b)

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,7 +33,42 @@ func (a *Agent) Once(ctx context.Context, since time.Duration) *problem.Snapshot
 		s.observe(r)
 	}
 	s.tracker.Tick(a.node.Host.Clock.Boot())
-	return s.snapshot()
+	snapshot := s.snapshot()
+	snapshot.Findings = findings(logs.claims, func(t time.Duration) time.Time { return wall(a.node.Host.Clock, t) })
+	return snapshot
+}
+
+// findings sums up what the logs say, in the order of first occurrence, since
+// what came first is most often what to look at first.
+func findings(claims []claimAt, wall func(time.Duration) time.Time) []problem.LogFinding {
+	type key struct {
+		kind    problem.Kind
+		subject string
+	}
+	at := map[key]int{}
+	var out []problem.LogFinding
+	for _, c := range claims {
+		if c.claim.Resolves {
+			continue
+		}
+		k, t := key{c.claim.Kind, c.claim.Subject}, wall(c.at)
+		i, seen := at[k]
+		if !seen {
+			i = len(out)
+			at[k] = i
+			out = append(out, problem.LogFinding{Kind: k.kind, Subject: k.subject, First: t, Last: t})
+		}
+		f := &out[i]
+		f.Count++
+		if t.Before(f.First) {
+			f.First = t
+		}
+		if !t.Before(f.Last) {
+			f.Last, f.Message, f.Source, f.Line = t, c.claim.Message, c.claim.Source, c.claim.Line
+		}
+	}
+	slices.SortStableFunc(out, func(a, b problem.LogFinding) int { return a.First.Compare(b.First) })
+	return out
 }
 
 // lookBack reads what the logs say of the last `since`, beside the probes. What

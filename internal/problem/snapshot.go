@@ -15,6 +15,21 @@ type Snapshot struct {
 	Measurements []Measurement `json:"measurements"`
 	Probes       []ProbeStatus `json:"probes"`
 	Logs         []LogStatus   `json:"logs"`
+	// Findings are what the logs of the time looked back on say, the earliest
+	// first, also what is over by now. Only a single look has them.
+	Findings []LogFinding `json:"findings,omitempty"`
+}
+
+// LogFinding sums up the log lines about one (kind, subject).
+type LogFinding struct {
+	Kind    Kind      `json:"kind"`
+	Subject string    `json:"subject,omitempty"`
+	Count   uint64    `json:"count"`
+	First   time.Time `json:"first"`
+	Last    time.Time `json:"last"`
+	Message string    `json:"message"`
+	Source  string    `json:"source"`
+	Line    string    `json:"line"` // the last one
 }
 
 // HostFacts is the report's header: what machine this is.

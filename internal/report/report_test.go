@@ -88,6 +88,13 @@ func sick() *problem.Snapshot {
 			{Probe: "filesystems", Outcome: problem.OutcomeFailed, Reason: "no answer within 10s", Runs: 3, Failures: 1},
 			{Probe: "later", Outcome: problem.OutcomeStarting},
 		},
+		Findings: []problem.LogFinding{
+			{
+				Kind: problem.ForkRefused, Subject: pod, Count: 3, First: now.Add(-3 * time.Minute), Last: now.Add(-90 * time.Second),
+				Message: "the kernel refused a fork", Source: "kmsg (kernel)", Line: "cgroup: fork rejected",
+			},
+			{Kind: problem.ContainerOOM, Count: 1, First: now.Add(-time.Minute), Last: now.Add(-time.Minute), Message: "a container was killed", Source: "journal (kernel)", Line: "x"},
+		},
 		Logs: []problem.LogStatus{{Source: "/var/log/syslog", Records: 1000, Matches: 2}},
 	}
 }
@@ -141,6 +148,8 @@ func TestTextFromOutsideIsData(t *testing.T) {
 	s.Conditions[3].Message = evil
 	s.Probes[1].Reason = evil
 	s.Measurements[2].Subject = evil
+	s.Findings[0].Subject, s.Findings[0].Message, s.Findings[0].Source = evil, evil, evil
+	s.Logs[0].Source, s.Logs[0].Blind = evil, evil
 	var text, prom bytes.Buffer
 	if err := Text(&text, s, problem.Builtin(), TextOptions{}); err != nil {
 		t.Fatal(err)

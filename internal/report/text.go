@@ -31,6 +31,7 @@ func Text(w io.Writer, s *problem.Snapshot, c *problem.Catalogue, o TextOptions)
 	for _, p := range s.Problems {
 		t.problem(p, s.Time)
 	}
+	t.findings(s.Findings)
 	t.vitalSigns(s, c)
 	t.verdict(s)
 	_, err := io.WriteString(w, t.b.String())
@@ -109,6 +110,36 @@ func (t *text) problem(p problem.Problem, now time.Time) {
 	}
 	if p.Next != "" {
 		t.field("next", clean(p.Next))
+	}
+	t.printf("\n")
+}
+
+// maxFindings bounds the lines about the logs.
+const maxFindings = 20
+
+// findings writes what the logs say, in the order of time.
+func (t *text) findings(all []problem.LogFinding) {
+	if len(all) == 0 {
+		return
+	}
+	t.printf("%s\n", t.bold("In the logs, first things first"))
+	for _, f := range all[:min(len(all), maxFindings)] {
+		when := f.First.UTC().Format("15:04:05")
+		if f.Count > 1 {
+			when += "–" + f.Last.UTC().Format("15:04:05")
+		}
+		title := string(f.Kind)
+		if f.Subject != "" {
+			title += " " + clean(f.Subject)
+		}
+		count := ""
+		if f.Count > 1 {
+			count = fmt.Sprintf(" (%d lines)", f.Count)
+		}
+		t.wrapped(fmt.Sprintf("  %-17s ", when), 20, fmt.Sprintf("%s%s: %s · %s", title, count, clean(f.Message), clean(f.Source)))
+	}
+	if more := len(all) - maxFindings; more > 0 {
+		t.printf("  and %d more; -o json has them all\n", more)
 	}
 	t.printf("\n")
 }

@@ -55,8 +55,10 @@ func memoryRules() []Rule {
 			Message: "a cgroup reached its own memory limit and the kernel killed in it",
 		},
 		{
+			// Before Linux 5.0. Since then the same kill has a line of oom-kill: before
+			// it, which names the cgroup; "Killed process" only repeats it.
 			Kind: problem.ContainerOOM, Sources: Kernel,
-			Pattern: `Memory cgroup out of memory: (?:OOM victim|Kill(?:ed)? ` + killed + `)`,
+			Pattern: `Memory cgroup out of memory: (?:OOM victim|Kill ` + killed + `)`,
 			Message: "a container reached its own memory limit[ and the kernel killed {process} in it]",
 		},
 		{

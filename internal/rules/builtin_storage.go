@@ -45,8 +45,9 @@ func storageRules() []Rule {
 		},
 		{
 			Kind: problem.FilesystemCorruption, Sources: Kernel,
-			Pattern: `(?:Aborting journal on device |JBD2: Detected IO errors while flushing file data on )(?P<device>` + device + `)`, Subject: "{device}",
-			Message: "the journal of the file system on {device} was aborted",
+			Pattern: `(?:Aborting journal on device |JBD2: Detected IO errors while flushing file data on )(?P<device>[a-zA-Z][\w.!-]*?)` +
+				`(?:-\d+)?\.?\s*$`, // the journal's inode, and the end of the sentence
+			Subject: "{device}", Message: "the journal of the file system on {device} was aborted",
 		},
 		{
 			Kind: problem.FilesystemCorruption, Sources: Runtimes | Kubelet,

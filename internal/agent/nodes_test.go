@@ -8,10 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nodevitals/nodevitals/internal/config"
 	"github.com/nodevitals/nodevitals/internal/host"
+	"github.com/nodevitals/nodevitals/internal/journal"
 	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/internal/rules"
 	"github.com/nodevitals/nodevitals/test/fixtures"
 )
 
@@ -34,7 +37,8 @@ func TestRecordedNodes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := conclusions(New(h, c, "test").Once(context.Background(), 0))
+			a := New(h, c, "test")
+			got := conclusions(a.Once(context.Background(), 0)) + kernelLog(t, a, state)
 			file := filepath.Join("testdata", "nodes", state+".txt")
 			if *update {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
@@ -91,6 +95,32 @@ func conclusions(s *problem.Snapshot) string {
 		if p.Outcome == problem.OutcomeFailed || p.Outcome == problem.OutcomePartial {
 			fmt.Fprintf(&b, "%s %s: %s\n", p.Outcome, p.Probe, strings.ReplaceAll(p.Reason, s.Host.Node, "NODE"))
 		}
+	}
+	return b.String()
+}
+
+// kernelLog is what the rules make of the recording's kernel log.
+func kernelLog(t *testing.T, a *Agent, state string) string {
+	t.Helper()
+	r := resolver{node: a.node}
+	counts := map[string]int{}
+	var order []string
+	for line := range strings.Lines(string(fixtures.File(t, state, "dmesg.txt"))) {
+		rec := journal.Record{Message: []byte(strings.TrimSpace(line)), Kernel: true, Source: "kmsg"}
+		for _, c := range a.rules.MatchText(&rec, time.Now(), rules.Kernel) {
+			c = r.resolve(c)
+			what := strings.TrimSpace(fmt.Sprintf("%s %s", c.Kind, c.Subject))
+			if c.Resolves {
+				what += " is over"
+			}
+			if counts[what]++; counts[what] == 1 {
+				order = append(order, what)
+			}
+		}
+	}
+	var b strings.Builder
+	for _, what := range order {
+		fmt.Fprintf(&b, "kernel log: %s (%d lines)\n", what, counts[what])
 	}
 	return b.String()
 }

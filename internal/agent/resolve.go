@@ -45,9 +45,12 @@ func refOf(refs []problem.Ref, typ string) (id string, ok bool) {
 func (r *resolver) ofCgroup(c problem.Claim, path string) problem.Claim {
 	if c.Kind == problem.ForkRefused && r.node.Cgroups != nil {
 		// The kernel names the cgroup that forked; what was refused, was refused by
-		// the one above it whose limit is reached.
-		if limiter, _, err := r.node.Cgroups.Limiter(path); err == nil {
-			path = limiter
+		// the one above it whose limit is reached. If it is gone, so may be the
+		// limit, and what is left above it did not do it.
+		if _, err := r.node.Cgroups.PIDsCurrent(path); err == nil {
+			if limiter, _, err := r.node.Cgroups.Limiter(path); err == nil {
+				path = limiter
+			}
 		}
 	}
 	o := r.node.Owners.OfCgroup(path)

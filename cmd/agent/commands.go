@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -103,6 +104,11 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	}
 	a := agent.New(h, c, version)
 	if !o.once {
+		if os.Getenv("GOMAXPROCS") == "" {
+			// The daemon gains nothing by running goroutines in parallel, and each of
+			// its many small wake-ups would wake a second thread to look for work.
+			runtime.GOMAXPROCS(1)
+		}
 		return a.Daemon(ctx, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the deadline of %v for the whole report", o.timeout))

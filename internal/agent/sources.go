@@ -137,11 +137,20 @@ type textSource struct {
 	// own stamp can tell.
 	first bool
 	err   error
+	skip  int // polls to leave out, of a file that is not there
 }
+
+// absentEvery is every how many polls a file that is not there is looked for:
+// once a second. Its first lines wait for it, and are not lost.
+const absentEvery = int(time.Second / logPoll)
 
 func (s *textSource) name() string { return s.path }
 
 func (s *textSource) poll(visit func(*journal.Record, bool) error) error {
+	if s.skip > 0 {
+		s.skip--
+		return nil
+	}
 	var failed error
 	s.err = s.log.Poll(func(line []byte) {
 		if failed == nil {
@@ -151,6 +160,9 @@ func (s *textSource) poll(visit func(*journal.Record, bool) error) error {
 		}
 	})
 	s.first = false
+	if s.absent() {
+		s.skip = absentEvery
+	}
 	return failed
 }
 

@@ -93,10 +93,16 @@ func (l *logReader) list() {
 	wanted := containerLogs(h)
 	// A syslog daemon's copies are only of use where the journal cannot be read.
 	hasJournal := l.journal != nil && l.journal.blind(h.Clock.Wall()) == ""
+	only := map[string]*rules.Set{}
 	for _, path := range l.agent.config.LogFiles {
-		if !hasJournal || !copiesJournal(path) {
-			wanted[path] = journal.Record{Source: path}
+		own := l.agent.config.FileRules[path]
+		if hasJournal && copiesJournal(path) {
+			if own == nil {
+				continue
+			}
+			only[path] = own // the others' lines were read in the journal
 		}
+		wanted[path] = journal.Record{Source: path}
 	}
 	for path, s := range l.texts {
 		if _, still := wanted[path]; !still {
@@ -107,7 +113,8 @@ func (l *logReader) list() {
 	}
 	clear(l.failed)
 	for path, rec := range wanted {
-		if l.texts[path] != nil {
+		if s := l.texts[path]; s != nil {
+			s.only = only[path]
 			continue
 		}
 		var from *journal.TextCursor
@@ -120,7 +127,7 @@ func (l *logReader) list() {
 			l.failed[path] = err.Error()
 			continue
 		}
-		s.rec = rec
+		s.rec, s.only = rec, only[path]
 		l.texts[path] = s
 	}
 }
@@ -184,7 +191,11 @@ func (l *logReader) pollSource(ctx context.Context, b logBatch, s logSource, boo
 		raw := r.Message
 		var claims []problem.Claim
 		if text {
-			claims = a.rules.MatchText(r, wallNow, rules.Any)
+			set := a.rules
+			if file := s.(*textSource); file.only != nil {
+				set = file.only
+			}
+			claims = set.MatchText(r, wallNow, rules.Any)
 		} else {
 			claims = a.rules.Match(r)
 		}
@@ -192,7 +203,7 @@ func (l *logReader) pollSource(ctx context.Context, b logBatch, s logSource, boo
 			claims = append(claims, buffer.Add(r, raw)...)
 		}
 		at := l.bootTime(r, bootNow, wallNow)
-		if t, ok := s.(*textSource); ok && t.first && r.Time.IsZero() {
+		if file, ok := s.(*textSource); ok && file.first && r.Time.IsZero() {
 			claims = nil // of a time that nobody knows, before the start
 		}
 		if !text {

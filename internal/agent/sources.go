@@ -12,6 +12,7 @@ import (
 	"github.com/nodevitals/nodevitals/internal/host"
 	"github.com/nodevitals/nodevitals/internal/journal"
 	"github.com/nodevitals/nodevitals/internal/journal/journalfile"
+	"github.com/nodevitals/nodevitals/internal/rules"
 )
 
 // cursors say how far each log has been read, so that a restart goes on there.
@@ -133,6 +134,7 @@ type textSource struct {
 	path string // on the host
 	log  *journal.TextLog
 	rec  journal.Record // what is known of every line
+	only *rules.Set     // if not nil, the only rules for it
 	// first: what is read now was written before we came, at a time that only its
 	// own stamp can tell.
 	first bool

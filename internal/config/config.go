@@ -43,6 +43,7 @@ type Config struct {
 	// Rules, Buffers and Catalogue are the built-in ones and the user's own.
 	Rules     *rules.Set
 	Buffers   []*rules.Buffer
+	FileRules map[string]*rules.Set // those that a log file is named for
 	Catalogue *problem.Catalogue
 	// MinSeverity is the severity from which a problem turns its condition True.
 	MinSeverity problem.Severity

@@ -32,6 +32,7 @@ func (c *Config) compile(own ownRules) []mistake {
 	all = append(all, mine...)
 	bad = append(bad, c.extend(defs, []string{"rules"})...)
 
+	byFile := map[string][]rules.Rule{}
 	for i, file := range own.npd {
 		at := []string{"npd", "configs", strconv.Itoa(i)}
 		raw, err := os.ReadFile(file)
@@ -52,16 +53,26 @@ func (c *Config) compile(own ownRules) []mistake {
 		} else if buffer != nil {
 			c.Buffers = append(c.Buffers, buffer)
 		}
-		// Its log file is one that must be read.
-		if n.LogPath != "" && !slices.Contains(c.LogFiles, n.LogPath) {
+		if n.LogPath == "" {
+			continue
+		}
+		// Its log file is one that must be read, for its own rules' sake.
+		if !slices.Contains(c.LogFiles, n.LogPath) {
 			c.LogFiles = append(slices.Clone(c.LogFiles), n.LogPath)
 		}
+		byFile[n.LogPath] = append(byFile[n.LogPath], n.Rules()...)
 	}
 	if len(bad) > 0 {
 		return bad
 	}
 	if c.Rules, err = rules.Compile(units, all); err != nil {
 		bad = append(bad, mistake{[]string{"rules"}, err.Error()})
+	}
+	c.FileRules = map[string]*rules.Set{}
+	for path, of := range byFile {
+		if c.FileRules[path], err = rules.Compile(units, of); err != nil {
+			bad = append(bad, mistake{[]string{"npd"}, err.Error()})
+		}
 	}
 	return bad
 }

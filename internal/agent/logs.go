@@ -2,7 +2,9 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"os"
 	"slices"
 	"time"
 
@@ -47,6 +49,7 @@ type logReader struct {
 	from    cursors
 	journal *journalSource
 	kmsg    *kmsgSource
+	noKmsg  error // why the kernel's own log cannot be read
 	texts   map[string]*textSource
 	failed  map[string]string // files that cannot be opened, and why
 
@@ -67,9 +70,7 @@ func (a *Agent) newLogReader(from cursors, back time.Duration) *logReader {
 	// The kernel's records come from the kernel where we may read them there:
 	// sooner, and also if journald is dead.
 	if a.config.Kmsg {
-		if k, err := openKmsg(a.node.Host, l.bootID, l.since, from.Kmsg); err == nil {
-			l.kmsg = k
-		}
+		l.kmsg, l.noKmsg = openKmsg(a.node.Host, l.bootID, l.since, from.Kmsg)
 	}
 	l.back = clock.Wall().Add(-back)
 	l.openJournal()
@@ -239,7 +240,10 @@ func (l *logReader) bootTime(r *journal.Record, bootNow time.Duration, wallNow t
 
 // statuses say how the reading of each log is doing.
 func (l *logReader) statuses() []problem.LogStatus {
-	var out []problem.LogStatus
+	out := []problem.LogStatus{} // not nil: it is known that there are none
+	if l.noKmsg != nil && l.journal == nil && !errors.Is(l.noKmsg, os.ErrNotExist) {
+		out = append(out, problem.LogStatus{Source: kmsgName, Blind: l.noKmsg.Error()})
+	}
 	for _, s := range l.sources() {
 		if t, ok := s.(*textSource); ok && t.absent() {
 			continue

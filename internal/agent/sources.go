@@ -106,7 +106,10 @@ func openKmsg(h *host.Host, boot string, since time.Duration, after uint64) (*km
 	return &kmsgSource{kmsg: k, boot: boot, since: since}, nil
 }
 
-func (*kmsgSource) name() string { return "kmsg" }
+// kmsgName is the source of the records that the kernel itself hands out.
+const kmsgName = "kmsg"
+
+func (*kmsgSource) name() string { return kmsgName }
 
 func (s *kmsgSource) poll(visit func(*journal.Record, bool) error) error {
 	var failed error

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"time"
@@ -110,15 +111,16 @@ func wall(c host.Clock, boot time.Duration) time.Time {
 // logKinds is the state of the kinds that only the logs can tell: fine while a
 // log that may hold their lines is read, for lack of a line that says otherwise.
 func (s *state) logKinds(decided []problem.KindStatus) []problem.KindStatus {
-	kernel, host, blind := false, false, ""
+	kernel, host := logSight{}, logSight{} // /dev/kmsg, and all other logs
 	for _, l := range s.logs {
-		switch {
-		case l.Blind != "":
-			blind = l.Source + ": " + l.Blind
-		case l.Source == "kmsg":
-			kernel = true
-		default:
-			kernel, host = true, true
+		of := &host
+		if l.Source == kmsgName {
+			of = &kernel
+		}
+		if l.Blind == "" {
+			of.read = true
+		} else {
+			of.blind = l.Source + ": " + l.Blind
 		}
 	}
 	var out []problem.KindStatus
@@ -126,18 +128,27 @@ func (s *state) logKinds(decided []problem.KindStatus) []problem.KindStatus {
 		if slices.ContainsFunc(decided, func(d problem.KindStatus) bool { return d.Kind == k }) {
 			continue
 		}
+		sight := host
+		if s.agent.rules.Sources(k) == rules.Kernel {
+			sight = logSight{host.read || kernel.read, cmp.Or(host.blind, kernel.blind)}
+		}
 		st := problem.KindStatus{Kind: k, Probe: "logs", State: problem.Fine}
-		read := host || kernel && s.agent.rules.Sources(k) == rules.Kernel
 		switch {
-		case read:
+		case sight.read:
 		case s.logs == nil:
 			st.State, st.Reason, st.Starting = problem.Unknown, "no log has been read yet", true
-		case blind != "":
-			st.State, st.Reason, st.Overdue = problem.Unknown, blind, true
+		case sight.blind != "":
+			st.State, st.Reason, st.Overdue = problem.Unknown, sight.blind, true
 		default:
 			st.State, st.Reason = problem.NotApplicable, "this node has neither a journal nor a log file that would tell"
 		}
 		out = append(out, st)
 	}
 	return out
+}
+
+// logSight says whether one of some logs is read, and if not, why not.
+type logSight struct {
+	read  bool
+	blind string
 }

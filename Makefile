@@ -50,7 +50,7 @@ $(GOBIN)/golangci-lint: Makefile
 	@touch $@
 
 .PHONY: bench
-bench: build ## Measure: the cost of each probe, --once, and the daemon over 60 s
+bench: build test-deps ## Measure: each probe, --once, the daemon over 60 s, and the logs
 	$(GO) run ./test/bench
 
 .PHONY: clean

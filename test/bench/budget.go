@@ -15,11 +15,16 @@ type figure struct {
 	unit          string
 }
 
+// verdict: a rate, whose unit is per something, must reach its budget; anything
+// else must not exceed it.
 func (f figure) verdict() string {
-	if f.value <= f.budget {
-		return "within"
+	switch rate := strings.Contains(f.unit, "/"); {
+	case rate && f.value < f.budget:
+		return "UNDER"
+	case !rate && f.value > f.budget:
+		return "OVER"
 	}
-	return "OVER"
+	return "within"
 }
 
 func printBudget(w io.Writer, figures []figure) error {

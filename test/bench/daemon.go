@@ -78,13 +78,13 @@ func benchDaemon(ctx context.Context, w io.Writer, h *host.Host, o options, node
 	}, nil
 }
 
-func startDaemon(ctx context.Context, h *host.Host, agent string) (*daemon, error) {
+func startDaemon(ctx context.Context, h *host.Host, agent string, args ...string) (*daemon, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
 	d := &daemon{host: h, url: "http://" + address, ended: make(chan struct{})}
-	d.cmd = exec.CommandContext(ctx, agent, "--listen", address, "--state-file", "")
+	d.cmd = exec.CommandContext(ctx, agent, append([]string{"--listen", address, "--state-file", ""}, args...)...)
 	d.cmd.Stderr = &d.stderr
 	d.cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL} // if we are killed, so is it
 	d.started = time.Now()

@@ -1,7 +1,8 @@
 // Command bench measures nodevitals on the machine that it runs on, quiet and
-// busy: what each probe costs, how long `agent --once` takes, and what the
-// daemon needs. It asserts nothing: it prints figures, beside those of something
-// that everyone knows from the same run, and beside the project's budget.
+// busy: what each probe costs, how long `agent --once` takes, what the daemon
+// needs, how fast logs are read and understood, and how soon a line shows. It
+// asserts nothing: it prints figures, beside those of something that everyone
+// knows from the same run, and beside the project's budget.
 package main
 
 // This file holds the command line and the order of the measurements.
@@ -27,6 +28,8 @@ type options struct {
 	runs     int
 	seconds  int
 	skipBusy bool
+	records  int
+	tries    int
 }
 
 func main() {
@@ -39,15 +42,20 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == childCommand {
 		exit(child(ctx, os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == logChildCommand {
+		exit(logChild(os.Stdout, os.Args[2:]))
+	}
 	var o options
 	flag.StringVar(&o.agent, "agent", "bin/agent", "the agent to measure")
 	flag.StringVar(&o.probe, "probe", "", "measure only this probe, and neither --once nor the daemon")
 	flag.IntVar(&o.runs, "runs", 7, "how often each thing is measured; the median is printed")
 	flag.IntVar(&o.seconds, "seconds", 60, "for how long the daemon is watched")
 	flag.BoolVar(&o.skipBusy, "skip-busy", false, "do not make the machine busy")
+	flag.IntVar(&o.records, "log-records", 300_000, "how many log records are read and matched; 0 leaves the logs out")
+	flag.IntVar(&o.tries, "log-tries", 200, "how many log lines are timed on their way to the metrics")
 	flag.Parse()
-	if flag.NArg() > 0 || o.runs < 1 || o.seconds < 1 {
-		exit(fmt.Errorf("bench takes flags only; -runs and -seconds are at least 1"))
+	if flag.NArg() > 0 || o.runs < 1 || o.seconds < 1 || o.records < 0 || o.tries < 1 {
+		exit(fmt.Errorf("bench takes flags only; -log-records is at least 0, the other numbers at least 1"))
 	}
 	exit(run(ctx, o))
 }
@@ -102,6 +110,13 @@ func run(ctx context.Context, o options) error {
 		if err != nil {
 			return err
 		}
+	}
+	if o.probe == "" && o.records > 0 {
+		logs, err := benchLogs(ctx, os.Stdout, h, o)
+		if err != nil {
+			return err
+		}
+		figures = append(figures, logs...)
 	}
 	if len(figures) == 0 {
 		return nil

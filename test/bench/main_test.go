@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == childCommand {
 		exit(child(context.Background(), os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == logChildCommand {
+		exit(logChild(os.Stdout, os.Args[2:]))
+	}
 	switch filepath.Base(os.Args[0]) {
 	case fakeAgent:
 		serve(os.Args[2])

@@ -14,6 +14,8 @@ func TestBudgetTable(t *testing.T) {
 		{"agent --once, wall time", "quiet", 246.04, 500, "ms"},
 		{"daemon, share of a core", "quiet", 0.5, 0.5, "%"},
 		{"daemon, resident memory", "busy", 25.1, 25, "MB"},
+		{"match", "logs", 2.5, 2, "M/s"},
+		{"read", "logs", 0.6, 0.7, "M/s"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -23,6 +25,8 @@ node   what                     measured  budget
 quiet  agent --once, wall time  246.0 ms  500.0 ms  within
 quiet  daemon, share of a core  0.500 %   0.500 %   within
 busy   daemon, resident memory  25.1 MB   25.0 MB   OVER
+logs   match                    2.5 M/s   2.0 M/s   within
+logs   read                     0.6 M/s   0.7 M/s   UNDER
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)

@@ -16,6 +16,9 @@ type Options struct {
 	Boots   int     // spread over so many boots; at least 1
 	Long    float64 // the share of messages long enough to be compressed
 	Huge    int     // so many messages of 100 KiB, more than is kept
+	// Failures is the share of records that tell of a failure of the node; 0 leaves it at what
+	// the programs' own words make, about 1.5 %.
+	Failures float64
 }
 
 // Start is the time of the first record, in µs since 1970.
@@ -37,8 +40,7 @@ func Generate(out io.Writer, o Options) error {
 		}
 		step := r.Uint64N(100_000)
 		now, mono = now+step, mono+step
-		s := speaker(r)
-		message := s.say(r)
+		s, message := record(r, o.Failures)
 		if r.Float64() < o.Long {
 			message += " goroutine dump: " + strings.Repeat(fmt.Sprintf("goroutine %d [select]: syncLoop(%x) /go/src/kubelet.go:%d ; ", r.IntN(1000), r.Uint64(), r.IntN(3000)), 6+r.IntN(40))
 		}
@@ -76,21 +78,46 @@ type voice struct {
 	say                                      func(*rand.Rand) string
 }
 
+// voices are the programs that also tell of failures.
+func voices() (byKubelet, byContainerd, byKernel voice) {
+	return voice{"kubelet", "kubelet", "kubelet.service", "", "stdout", 1234, kubelet},
+		voice{"containerd", "containerd", "containerd.service", "", "stdout", 1100, containerd},
+		voice{identifier: "kernel", transport: "kernel", say: kernel}
+}
+
 func speaker(r *rand.Rand) voice {
+	byKubelet, byContainerd, byKernel := voices()
 	x := r.Float64()
 	switch {
 	case x < 0.50:
-		return voice{"kubelet", "kubelet", "kubelet.service", "", "stdout", 1234, kubelet}
+		return byKubelet
 	case x < 0.79:
-		return voice{"containerd", "containerd", "containerd.service", "", "stdout", 1100, containerd}
+		return byContainerd
 	case x < 0.94:
 		return voice{"dockerd", "dockerd", "docker.service", "", "stdout", 1200, docker}
 	case x < 0.95:
 		return voice{"systemd", "systemd", "init.scope", "kubelet.service", "journal", 1, func(*rand.Rand) string {
-			return "kubelet.service: Main process exited, code=exited, status=1/FAILURE"
+			return mainExited
 		}}
 	}
-	return voice{identifier: "kernel", transport: "kernel", say: kernel}
+	return byKernel
+}
+
+// record is who says what, where a share of all tells of a failure.
+func record(r *rand.Rand, failures float64) (voice, string) {
+	if failures == 0 {
+		s := speaker(r)
+		return s, s.say(r)
+	}
+	if r.Float64() < failures {
+		return failure(r)
+	}
+	for {
+		s := speaker(r)
+		if m := s.say(r); !tellsFailure(m) {
+			return s, m
+		}
+	}
 }
 
 func hash(r *rand.Rand) string {
@@ -105,9 +132,9 @@ func kubelet(r *rand.Rand) string {
 	pod := fmt.Sprintf("ns-%d/app-%d", r.IntN(20), r.IntN(200))
 	switch n := r.IntN(600); {
 	case n == 0:
-		return klog(r, 'E', "kubelet.go:2347", fmt.Sprintf("\"Skipping pod synchronization\" err=\"[PLEG is not healthy: pleg was last seen active %dm%ds ago; threshold is 3m0s]\"", 3+r.IntN(5), r.IntN(60)))
+		return pleg(r)
 	case n == 1:
-		return klog(r, 'E', "remote_runtime.go:479", "\"ExecSync cmd from runtime service failed\" err=\"rpc error: code = DeadlineExceeded desc = context deadline exceeded\" containerID=\""+hash(r)+"\"")
+		return execSync(r)
 	case n < 60:
 		return klog(r, 'I', "prober.go:107", "\"Probe failed\" probeType=\"Readiness\" pod=\""+pod+"\" containerName=\"app\" probeResult=\"failure\" output=\"HTTP probe failed with statuscode: 503\"")
 	case n < 200:
@@ -118,7 +145,7 @@ func kubelet(r *rand.Rand) string {
 
 func containerd(r *rand.Rand) string {
 	if r.IntN(200) == 0 {
-		return "time=\"2026-11-22T01:02:03Z\" level=error msg=\"StopPodSandbox for \\\"" + hash(r) + "\\\" failed\" error=\"context deadline exceeded\""
+		return stopSandbox(r)
 	}
 	return "time=\"2026-11-22T01:02:03Z\" level=info msg=\"StartContainer for \\\"" + hash(r) + "\\\" returns successfully\""
 }
@@ -130,11 +157,11 @@ func docker(r *rand.Rand) string {
 func kernel(r *rand.Rand) string {
 	switch r.IntN(60) {
 	case 0:
-		return "nf_conntrack: nf_conntrack: table full, dropping packet"
+		return conntrackFull
 	case 1:
-		return fmt.Sprintf("INFO: task java:%d blocked for more than 120 seconds.", r.IntN(32768))
+		return hungTask(r)
 	case 2:
-		return fmt.Sprintf("kworker/u8:%d: page allocation failure: order:%d, mode:0x40cc0(GFP_KERNEL|__GFP_COMP), nodemask=(null),cpuset=/,mems_allowed=0", r.IntN(10), 3+r.IntN(3))
+		return allocation(r)
 	}
 	return fmt.Sprintf("cbr0: port %d(veth%08x) entered forwarding state", r.IntN(100), r.Uint32())
 }

@@ -2,10 +2,8 @@ package journal
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,81 +13,37 @@ import (
 
 	"github.com/nodevitals/nodevitals/internal/journal"
 	"github.com/nodevitals/nodevitals/internal/journal/journalfile"
+	"github.com/nodevitals/nodevitals/test/journald"
 )
 
-const journaldPath = "/lib/systemd/systemd-journald"
-
-// journaldScript makes a mount namespace with a /run, /dev and /var/log of its
-// own and becomes journald in it. It does not read the kernel's log.
-const journaldScript = `set -e
-mount --make-rprivate /
-mkdir -p "$T/dev"
-mount -t tmpfs tmpfs "$T/dev"
-for n in null zero random urandom full tty; do
-	mknod "$T/dev/$n" c $((16#$(stat -c %t /dev/$n))) $((16#$(stat -c %T /dev/$n)))
-	chmod 666 "$T/dev/$n"
-done
-mount --bind "$T/dev" /dev
-mount -t tmpfs tmpfs /run
-mkdir -p /run/systemd/journal /run/log
-mount -t tmpfs tmpfs /var/log
-mkdir /var/log/journal
-printf '[Journal]\nStorage=%s\nRateLimitBurst=0\nRateLimitIntervalSec=0\nRuntimeMaxUse=200M\nRuntimeMaxFileSize=16M\nReadKMsg=no\n' "$STORAGE" >"$T/journald.conf"
-mount --bind "$T/journald.conf" /etc/systemd/journald.conf
-exec ` + journaldPath
-
-// journald is a journald of our own.
-type journald struct {
-	t    *testing.T
-	cmd  *exec.Cmd
-	root string // its file system, seen from here
-	conn net.Conn
+// live is a journald of our own, for one test.
+type live struct {
+	t *testing.T
+	*journald.Server
 }
 
-func startJournald(t *testing.T, storage string) *journald {
+func startJournald(t *testing.T, storage string) *live {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("SKIPPED: not root: a journald needs mounts of its own")
+	s, err := journald.Start(t.Context(), storage)
+	if errors.Is(err, journald.ErrUnavailable) {
+		t.Skipf("SKIPPED: %v", err)
 	}
-	need(t, journaldPath, "unshare", "bash")
-	cmd := exec.Command("unshare", "-m", "bash", "-c", journaldScript)
-	cmd.Env = append(os.Environ(), "T="+t.TempDir(), "STORAGE="+storage)
-	log := &strings.Builder{}
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
-	j := &journald{t: t, cmd: cmd, root: fmt.Sprintf("/proc/%d/root", cmd.Process.Pid)}
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait() // it is killed
-		close(ended)
-	}()
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-ended
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 		if t.Failed() {
-			t.Logf("journald: %s", log.String())
+			t.Logf("journald: %s", s.Log())
 		}
 	})
-	socket := filepath.Join(j.root, "run/systemd/journal/socket")
-	j.await("journald's socket", func() bool {
-		select {
-		case <-ended:
-			t.Skipf("SKIPPED: no journald in a mount namespace here: %s", log.String())
-		default:
-		}
-		conn, err := net.Dial("unixgram", socket)
-		j.conn = conn
-		return err == nil
-	})
-	t.Cleanup(func() { _ = j.conn.Close() })
-	return j
+	return &live{t, s}
 }
 
 // await polls until ok, which must become true before long.
-func (j *journald) await(what string, ok func() bool) {
+func (j *live) await(what string, ok func() bool) {
 	j.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -103,29 +57,24 @@ func (j *journald) await(what string, ok func() bool) {
 	}
 }
 
-// send writes one message in journald's own protocol.
-func (j *journald) send(message string) {
+func (j *live) send(message string) {
 	j.t.Helper()
-	if _, err := fmt.Fprintf(j.conn, "SYSLOG_IDENTIFIER=nodevitals-test\nMESSAGE=%s\n", message); err != nil {
+	if err := j.Send(message); err != nil {
 		j.t.Fatal(err)
 	}
 }
 
-func (j *journald) signal(s syscall.Signal) {
+func (j *live) signal(s syscall.Signal) {
 	j.t.Helper()
-	if err := j.cmd.Process.Signal(s); err != nil {
+	if err := j.Signal(s); err != nil {
 		j.t.Fatal(err)
 	}
-}
-
-func (j *journald) dirs() []string {
-	return []string{filepath.Join(j.root, "var/log/journal"), filepath.Join(j.root, "run/log/journal")}
 }
 
 // files counts the files of both folders whose names match.
-func (j *journald) files(pattern string) int {
+func (j *live) files(pattern string) int {
 	n := 0
-	for _, d := range j.dirs() {
+	for _, d := range j.Dirs() {
 		m, err := filepath.Glob(filepath.Join(d, "*", pattern))
 		if err != nil {
 			j.t.Fatal(err)
@@ -139,7 +88,7 @@ func (j *journald) files(pattern string) int {
 type collector struct{ got []string }
 
 func (c *collector) visit(r *journal.Record) error {
-	if r.Identifier == "nodevitals-test" {
+	if r.Identifier == journald.Identifier {
 		c.got = append(c.got, string(r.Message))
 	}
 	return nil
@@ -153,7 +102,7 @@ func TestLiveJournald(t *testing.T) {
 	for _, storage := range []string{"volatile", "auto"} {
 		t.Run(storage, func(t *testing.T) {
 			j := startJournald(t, storage)
-			r := journalfile.NewReader(j.dirs(), journalfile.Options{})
+			r := journalfile.NewReader(j.Dirs(), journalfile.Options{})
 			defer r.Close()
 			var follower, restarted collector
 			state := []byte("{}")
@@ -165,7 +114,7 @@ func TestLiveJournald(t *testing.T) {
 				if err := json.Unmarshal(state, &c); err != nil {
 					t.Fatal(err)
 				}
-				anew := journalfile.NewReader(j.dirs(), journalfile.Options{})
+				anew := journalfile.NewReader(j.Dirs(), journalfile.Options{})
 				defer anew.Close()
 				anew.SeekCursor(c)
 				if _, err := anew.Next(restarted.visit); err != nil {
@@ -192,7 +141,7 @@ func TestLiveJournald(t *testing.T) {
 				j.signal(syscall.SIGUSR1) // flush
 				j.await("the journal on disk", func() bool {
 					poll()
-					persistent, err := filepath.Glob(filepath.Join(j.dirs()[0], "*", "system.journal"))
+					persistent, err := filepath.Glob(filepath.Join(j.Dirs()[0], "*", "system.journal"))
 					return err == nil && len(persistent) == 1
 				})
 			}

@@ -26,6 +26,7 @@ func All() []Spec {
 		{Probe: eviction, Period: 15 * time.Second, Thresholds: &eviction.Thresholds},
 		{Probe: mountTable, Period: 30 * time.Second, Thresholds: &mountTable.Thresholds},
 		{Probe: NewReadonly(), Period: 15 * time.Second},
+		{Probe: NewStuckMounts(), Period: 15 * time.Second, Counters: true},
 		{Probe: inotify, Period: 15 * time.Second, Thresholds: &inotify.Thresholds},
 		{Probe: conntrack, Period: 10 * time.Second, Counters: true, Thresholds: &conntrack.Thresholds},
 		{Probe: neighbours, Period: 15 * time.Second, Counters: true, Thresholds: &neighbours.Thresholds},

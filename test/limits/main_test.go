@@ -40,6 +40,8 @@ func helpers() map[string]func() {
 		"neighbourly":   neighbourly,
 		"hoarder":       hoarder,
 		"holder":        holder,
+		"fuse-server":   fuseServer,
+		"fuse-user":     fuseUser,
 	}
 }
 

@@ -1,0 +1,161 @@
+package limits
+
+// A FUSE server that stops to answer when it is told so, and tasks that ask it.
+// Both are helper processes: whoever waits for a hung FUSE mount cannot be killed,
+// and the test itself must not be among them.
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	fuseDir  = "NODEVITALS_TEST_FUSE_DIR"
+	fuseComm = "NODEVITALS_TEST_FUSE_COMM"
+	// What the mount says of itself.
+	fuseType, fuseSource = "fuse.hangs", "nodevitals-test"
+)
+
+// fuseServer mounts itself at a folder. Its orders are hang, held N (until so many
+// requests are held back), answer.
+func fuseServer() {
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EPERM) {
+		fmt.Println("skip: /dev/fuse:", err)
+		return
+	}
+	if err != nil {
+		fail(err)
+	}
+	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fd)
+	err = unix.Mount(fuseSource, os.Getenv(fuseDir), fuseType, unix.MS_NOSUID|unix.MS_NODEV, options)
+	if err != nil {
+		fmt.Println("skip: mount:", err)
+		return
+	}
+	s := &fuse{fd: fd}
+	s.change = sync.NewCond(&s.mu)
+	go s.serve()
+	fmt.Println("mounted")
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		var n int
+		s.mu.Lock()
+		switch order := in.Text(); order {
+		case "hang":
+			s.hang = true
+		case "answer":
+			s.hang = false
+			for _, r := range s.held {
+				s.answer(r)
+			}
+			s.held = nil
+		default:
+			if _, err := fmt.Sscanf(order, "held %d", &n); err != nil {
+				fail(fmt.Errorf("order %q", order))
+			}
+			for len(s.held) < n {
+				s.change.Wait()
+			}
+		}
+		s.mu.Unlock()
+		fmt.Println("done")
+	}
+}
+
+// fuse speaks as much of the protocol as stat and statfs of the root take
+// (include/uapi/linux/fuse.h).
+type fuse struct {
+	fd     int
+	mu     sync.Mutex
+	change *sync.Cond
+	hang   bool
+	held   []fuseRequest
+}
+
+type fuseRequest struct {
+	op     uint32
+	unique uint64
+}
+
+const (
+	fuseGetattr   = 3
+	fuseStatfs    = 17
+	fuseInit      = 26
+	fuseForget    = 2
+	fuseInterrupt = 36
+)
+
+// serve reads requests until the connection is aborted or unmounted.
+func (s *fuse) serve() {
+	buf := make([]byte, 1<<17+4096)
+	for {
+		n, err := unix.Read(s.fd, buf)
+		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil || n < 16 {
+			return
+		}
+		r := fuseRequest{binary.NativeEndian.Uint32(buf[4:]), binary.NativeEndian.Uint64(buf[8:])}
+		s.mu.Lock()
+		switch {
+		case r.op == fuseForget || r.op == fuseInterrupt: // want no answer
+		case s.hang:
+			s.held = append(s.held, r)
+			s.change.Broadcast()
+		default:
+			s.answer(r)
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (s *fuse) answer(r fuseRequest) {
+	order := binary.NativeEndian
+	var body []byte
+	errno := int32(0)
+	switch r.op {
+	case fuseInit:
+		body = make([]byte, 64)
+		order.PutUint32(body, 7)      // major version
+		order.PutUint32(body[4:], 31) // minor version
+		order.PutUint32(body[20:], 64<<10)
+	case fuseGetattr:
+		body = make([]byte, 16+88) // valid for 0 s, so that each stat asks again
+		order.PutUint64(body[16:], 1)
+		order.PutUint32(body[16+60:], unix.S_IFDIR|0o755)
+		order.PutUint32(body[16+64:], 2)
+	case fuseStatfs:
+		body = make([]byte, 80)
+		order.PutUint64(body, 1000)
+		order.PutUint32(body[40:], 4096)
+		order.PutUint32(body[44:], 255)
+	default:
+		errno = -int32(unix.ENOSYS)
+	}
+	head := make([]byte, 16, 16+len(body))
+	order.PutUint32(head, uint32(16+len(body)))
+	order.PutUint32(head[4:], uint32(errno))
+	order.PutUint64(head[8:], r.unique)
+	_, _ = unix.Write(s.fd, append(head, body...)) // who asked may be gone
+}
+
+// fuseUser asks a folder's file system how full it is, at each order.
+func fuseUser() {
+	if err := os.WriteFile("/proc/self/comm", []byte(os.Getenv(fuseComm)), 0o644); err != nil {
+		fail(err)
+	}
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		fmt.Println("asking")
+		var st unix.Statfs_t
+		err := unix.Statfs(os.Getenv(fuseDir), &st)
+		fmt.Println(strings.TrimSpace(fmt.Sprint("answered ", err)))
+	}
+}

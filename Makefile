@@ -53,6 +53,14 @@ $(GOBIN)/golangci-lint: Makefile
 bench: build test-deps ## Measure: each probe, --once, the daemon over 60 s, and the logs
 	$(GO) run ./test/bench
 
+.PHONY: image
+image: ## Make dist/nodevitals-image.tar, an OCI image for amd64 and arm64, without Docker
+	mkdir -p dist
+	for arch in amd64 arm64; do \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o dist/agent-$$arch ./cmd/agent; done
+	$(GO) run ./deploy/image -o dist/nodevitals-image.tar -version $(VERSION) amd64=dist/agent-amd64 arm64=dist/agent-arm64
+	@ls -l dist/nodevitals-image.tar
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf bin dist .cache

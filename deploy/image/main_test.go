@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -76,7 +77,7 @@ func TestImage(t *testing.T) {
 		if err := json.Unmarshal(b, &n); err != nil {
 			t.Fatal(err)
 		}
-		next := append(n.Manifests, n.Layers...)
+		next := slices.Concat(n.Manifests, n.Layers)
 		if n.Config != nil {
 			next = append(next, *n.Config)
 		}

@@ -34,7 +34,8 @@ test-deps: ## Install what the tests need (Debian packages; root)
 
 .PHONY: test
 test: test-deps ## Run all tests
-	$(GO) test -race -timeout 20m ./...
+	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /test/bench)
+	$(GO) test -timeout 10m ./test/bench # measures, which the race detector would slow down tenfold
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for a few seconds

@@ -106,40 +106,49 @@ func (l *loop) run(ctx context.Context) {
 	defer ticker.Stop()
 	watchdog := watchdogEvery()
 	var fed, saved time.Duration
-	dirty := false
+	changed := false // since the last snapshot
 	for {
+		now := false // a snapshot is wanted at once
+
 		select {
 		case r := <-reports:
-			l.observe(r)
-			dirty = true
+			// Most runs find what the last one found, with other numbers. Those can
+			// wait for the next tick.
+			now = l.observe(r)
+			changed = true
 		case b := <-batches:
 			l.state.takeIn(b)
-			dirty = true
+			now = len(b.claims) > 0
+			changed = true
 		case <-ticker.C:
-			now := a.node.Host.Clock.Boot()
-			l.state.tracker.Tick(now)
-			l.beat.Store(int64(now))
-			if watchdog > 0 && now-fed >= watchdog {
+			at := a.node.Host.Clock.Boot()
+			l.state.tracker.Tick(at)
+			l.beat.Store(int64(at))
+			if watchdog > 0 && at-fed >= watchdog {
 				notify(l.log, daemon.SdNotifyWatchdog)
-				fed = now
+				fed = at
 			}
-			if now-saved >= saveEvery {
+			if at-saved >= saveEvery {
 				l.save()
-				saved = now
+				saved = at
+				changed = true // what only time changes
 			}
-			dirty = true
+			now = changed
 		case <-ctx.Done():
 			l.save()
 			return
 		}
-		if dirty && len(reports) == 0 {
+		if now {
 			l.publish()
-			dirty = false
+			changed = false
 		}
 	}
 }
 
-func (l *loop) observe(r problem.Report) {
+// observe takes in a run. It reports whether people should see at once what came
+// of it: problems that came or went, or the first runs after the start.
+func (l *loop) observe(r problem.Report) bool {
+	active := len(l.state.tracker.Active())
 	before := l.state.status[r.Probe].Outcome
 	l.state.observe(r)
 	after := *l.state.status[r.Probe]
@@ -150,7 +159,9 @@ func (l *loop) observe(r problem.Report) {
 		l.ready.Store(true)
 		notify(l.log, daemon.SdNotifyReady)
 		l.log.Info("every probe has had its first run")
+		return true
 	}
+	return !l.ready.Load() || len(l.state.tracker.Active()) != active
 }
 
 // publish makes a snapshot and logs what has changed since the last.
@@ -242,8 +253,8 @@ func (l *loop) load() {
 // disk may just be what is wrong with the node.
 func (l *loop) save() {
 	a := l.agent
-	if a.config.StateFile == "" {
-		return
+	if a.config.StateFile == "" || l.state.logs == nil {
+		return // nothing to keep, or nothing that is known yet
 	}
 	if err := saveState(a.config.StateFile, a.facts.BootID, l.state.cursors, l.state.tracker); err != nil {
 		l.warn("cannot save the state, a restart would read some log records again: " + err.Error())

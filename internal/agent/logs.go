@@ -285,7 +285,7 @@ func (l *logReader) follow(ctx context.Context, batches chan<- logBatch) {
 		if ctx.Err() != nil {
 			return // what was not taken in is read again after the restart
 		}
-		if b.status = l.statuses(); len(b.claims) > 0 || now-last >= logReport && !slices.Equal(b.status, told) {
+		if b.status = l.statuses(); told == nil || len(b.claims) > 0 || now-last >= logReport && !slices.Equal(b.status, told) {
 			b.cursors = l.cursors()
 			told, last = b.status, now
 			send(ctx, batches, b)

@@ -27,9 +27,9 @@ type TextLog struct {
 	file    *os.File
 	offset  int64
 	inode   uint64
-	between []string // rotated files that are to be read before the one at path
-	partial []byte   // a line whose end has not been written yet
-	skip    bool     // in the rest of a line that was too long
+	since   time.Time // when the following began
+	partial []byte    // a line whose end has not been written yet
+	skip    bool      // in the rest of a line that was too long
 	buf     []byte
 }
 
@@ -37,11 +37,21 @@ type TextLog struct {
 type TextCursor struct {
 	Inode  uint64 `json:"inode"`
 	Offset int64  `json:"offset"` // of the first byte of a line that was not handed over
+	// Since, of a file that has not been there yet, is when it was looked for first.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // Cursor is how far the file has been read.
 func (l *TextLog) Cursor() TextCursor {
+	if l.inode == 0 {
+		return TextCursor{Since: l.since}
+	}
 	return TextCursor{Inode: l.inode, Offset: l.offset - int64(len(l.partial))}
+}
+
+func newTextLog(path string) *TextLog {
+	// The time of files may lag behind the clock by a tick of the kernel.
+	return &TextLog{path: path, buf: make([]byte, 32<<10), since: time.Now().Add(-10 * time.Millisecond)}
 }
 
 // ResumeTextLog follows the file at path from a cursor. If it was rotated since,
@@ -49,9 +59,12 @@ func (l *TextLog) Cursor() TextCursor {
 // they still stand beside it uncompressed; if it was truncated or is another
 // one, it is read from its beginning.
 func ResumeTextLog(path string, c TextCursor) (*TextLog, error) {
-	l := &TextLog{path: path, buf: make([]byte, 32<<10)}
-	family := rotated(path)
-	for i, p := range family {
+	l := newTextLog(path)
+	if c.Inode == 0 {
+		l.since = c.Since
+		return l, nil // the next poll finds what has come since
+	}
+	for _, p := range rotated(path) {
 		f, err := openRegular(p)
 		if err != nil {
 			continue
@@ -62,11 +75,6 @@ func ResumeTextLog(path string, c TextCursor) (*TextLog, error) {
 			continue
 		}
 		l.file, l.inode, l.offset = f, c.Inode, c.Offset
-		for _, newer := range family[i+1:] {
-			if newer != path {
-				l.between = append(l.between, newer)
-			}
-		}
 		return l, nil
 	}
 	err := l.open(path)
@@ -121,7 +129,7 @@ func compressed() []string { return []string{".gz", ".xz", ".bz2", ".zst", ".lz4
 // NewTextLog follows the file at path from its end minus back bytes (0: from
 // its end). The first line seen then may be half a line, and is dropped.
 func NewTextLog(path string, back int64) (*TextLog, error) {
-	l := &TextLog{path: path, buf: make([]byte, 32<<10)}
+	l := newTextLog(path)
 	if err := l.open(l.path); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return l, nil
@@ -183,7 +191,9 @@ func inode(st os.FileInfo) uint64 {
 // its end; the slice is only good during the call.
 func (l *TextLog) Poll(line func([]byte)) error {
 	if l.file == nil {
-		if err := l.open(l.path); err != nil {
+		// It was not there at the last poll. Since then it may have come, and been
+		// rotated already.
+		if err := l.open(l.next()); err != nil {
 			return err
 		}
 	}
@@ -202,20 +212,35 @@ func (l *TextLog) Poll(line func([]byte)) error {
 		if len(l.partial) > 0 {
 			line(l.partial)
 		}
+		next := l.next()
 		l.Close()
-		next := l.path
-		if len(l.between) > 0 {
-			next, l.between = l.between[0], l.between[1:]
-		}
-		if err := l.open(next); err != nil && next == l.path {
-			return err
-		} else if err != nil {
-			l.between = nil // it was removed meanwhile
-			if err := l.open(l.path); err != nil {
+		if err := l.open(next); errors.Is(err, os.ErrNotExist) && next != l.path {
+			err = l.open(l.path) // it was removed meanwhile
+			if err != nil {
 				return err
 			}
+		} else if err != nil {
+			return err
 		}
 	}
+}
+
+// next is the file that was written after the last one that was open, if any,
+// else the first that was written since we follow: the one at path, or an older
+// one, if it was rotated meanwhile.
+func (l *TextLog) next() string {
+	family := rotated(l.path)
+	for i, p := range family {
+		st, err := os.Stat(p)
+		switch {
+		case err != nil:
+		case l.inode == 0 && !st.ModTime().Before(l.since):
+			return p
+		case l.inode != 0 && inode(st) == l.inode && i+1 < len(family):
+			return family[i+1]
+		}
+	}
+	return l.path
 }
 
 func (l *TextLog) drain(line func([]byte)) error {

@@ -77,6 +77,58 @@ func TestFollow(t *testing.T) {
 	expect(t, l, "back")
 }
 
+// TestResumeOfAnAbsentFile: a file that was not there when the reader stopped, and
+// came and was rotated before it went on, is read from its first line.
+func TestResumeOfAnAbsentFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	write(t, path+".9", "of long ago\n")
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(path+".9", old, old); err != nil {
+		t.Fatal(err)
+	}
+	l, err := NewTextLog(path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, l)
+	cursor := l.Cursor()
+	write(t, path, "first\n")
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, "second\n")
+	again, err := ResumeTextLog(path, cursor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	expect(t, again, "first", "second")
+}
+
+// TestRotatedTwiceBetweenPolls: the file in the middle is read, too.
+func TestRotatedTwiceBetweenPolls(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	write(t, path, "a\n")
+	l, err := NewTextLog(path, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	expect(t, l, "a")
+	write(t, path, "b\n")
+	old := time.Now().Add(-time.Hour)
+	for i, name := range []string{".2", ".1"} {
+		if err := os.Chtimes(path, old, old.Add(time.Duration(i)*time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path, path+name); err != nil {
+			t.Fatal(err)
+		}
+		write(t, path, fmt.Sprintln("after", name))
+	}
+	expect(t, l, "b", "after .2", "after .1")
+}
+
 func TestAbsentFileIsWaitedFor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	l, err := NewTextLog(path, 0)
@@ -85,7 +137,12 @@ func TestAbsentFileIsWaitedFor(t *testing.T) {
 	}
 	expect(t, l)
 	write(t, path, "first\n")
-	expect(t, l, "first")
+	// Rotated before anybody looked.
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, "second\n")
+	expect(t, l, "first", "second")
 }
 
 func TestLongLinesAreCutNotLost(t *testing.T) {

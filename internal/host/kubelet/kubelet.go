@@ -22,6 +22,9 @@ type Settings struct {
 	// empty for the others.
 	DataDir string
 	RootDir string // pods' volumes are below it
+	// KubeConfig is the file that says where the API server is; empty for a
+	// kubelet that has none. APIServer reads it.
+	KubeConfig string
 
 	CgroupRoot   string // empty: the hierarchy's root
 	CgroupDriver string // systemd, cgroupfs; empty where not set: then as the runtime has it, or cgroupfs
@@ -88,6 +91,9 @@ type source struct {
 // else nothing; the drop-in folder over it; the flags over all.
 func (r *reader) settings(src *source) (Settings, error) {
 	s := Settings{Found: true, Distribution: src.distribution, DataDir: src.dataDir, RootDir: "/var/lib/kubelet"}
+	if src.dataDir != "" {
+		s.KubeConfig = src.dataDir + "/agent/kubelet.kubeconfig"
+	}
 	cfg := src.defaults
 	var paths struct{ config, configDir string }
 	for _, f := range src.flags {
@@ -98,6 +104,8 @@ func (r *reader) settings(src *source) (Settings, error) {
 			paths.configDir = f.value
 		case "root-dir":
 			s.RootDir = f.value
+		case "kubeconfig":
+			s.KubeConfig = f.value
 		}
 	}
 	if paths.config != "" {

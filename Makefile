@@ -55,6 +55,10 @@ $(GOBIN)/golangci-lint: Makefile
 bench: build test-deps ## Measure: each probe, --once, the daemon over 60 s, and the logs
 	$(GO) run ./test/bench
 
+.PHONY: generate
+generate: ## Make the files that are made of the code: docs/kinds, docs/configuration.md
+	$(GO) run ./docs/gen
+
 .PHONY: image
 image: ## Make dist/nodevitals-image.tar, an OCI image for amd64 and arm64, without Docker
 	mkdir -p dist

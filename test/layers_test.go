@@ -53,7 +53,7 @@ func TestLayers(t *testing.T) {
 			t.Fatal(err)
 		}
 		name := strings.TrimPrefix(p.ImportPath, module)
-		if strings.HasPrefix(name, "test") || strings.HasPrefix(name, "deploy/") { // programs beside the product
+		if strings.HasPrefix(name, "test") || strings.HasPrefix(name, "deploy/") || strings.HasPrefix(name, "docs/") { // programs beside the product
 			continue
 		}
 		own, ok := level(name)

@@ -14,19 +14,29 @@ import (
 )
 
 type logs struct {
-	Files    []string          `yaml:"files"`
-	Journal  []string          `yaml:"journal"`
-	Kmsg     bool              `yaml:"kmsg"`
-	LookBack time.Duration     `yaml:"lookBack"`
-	Units    map[string]string `yaml:"units"`
+	// Files are plain log files to follow; those that do not exist are waited for.
+	Files []string `yaml:"files"`
+	// Journal are the folders of systemd's journal files; [] turns them off.
+	Journal []string `yaml:"journal"`
+	// Kmsg: read the kernel's own log where that is allowed; else its records come
+	// from the journal.
+	Kmsg bool `yaml:"kmsg"`
+	// LookBack is how far the first start looks back in the logs.
+	LookBack time.Duration `yaml:"lookBack"`
+	// Units says of further systemd units which program's lines they hold:
+	// `my-kubelet.service: kubelet`.
+	Units map[string]string `yaml:"units"`
 }
 
 type conditions struct {
+	// MinSeverity is the severity, warning or critical, from which a problem turns
+	// its condition True.
 	MinSeverity string `yaml:"minSeverity"`
 }
 
 // npd says which configurations of node-problem-detector to read.
 type npd struct {
+	// Configs are log-monitor files of node-problem-detector, read unchanged.
 	Configs []string `yaml:"configs"`
 	// Quiet is how long after its last line a permanent condition is over.
 	Quiet time.Duration `yaml:"quiet"`

@@ -1,6 +1,7 @@
 package problem
 
-// This file renders a row of the catalogue for a terminal.
+// This file renders a row of the catalogue for people: as sections, which the
+// terminal page and the documentation are both made of.
 
 import (
 	"fmt"
@@ -13,52 +14,70 @@ import (
 // terminal of 90 columns and can be quoted in a ticket.
 const explainWidth = 88
 
-// Explain is the page about d for a person: plain text, wrapped at 88 columns
-// except for commands, which must stay whole to be copied. The catalogue says
-// what d's causes mean and what it brings about.
-func (d Definition) Explain(c *Catalogue) string {
-	var p page
-	p.WriteString(string(d.Kind) + "\n")
-	p.text(d.headline())
-	p.WriteByte('\n')
-	p.text(d.Summary)
-
-	p.section("What it means")
-	p.text(d.Meaning)
-	p.section("When it is raised, and when it clears")
-	for _, s := range d.raised() {
-		p.item(s)
-	}
-	p.item(d.cleared())
-	p.section("Look at it by hand")
-	p.commands(d.Evidence...)
-	if d.LookAlike != "" {
-		p.section("What looks the same and is not")
-		p.text(d.LookAlike)
-	}
-	if len(d.Causes) > 0 {
-		p.section("What may have brought it about")
-		for _, e := range d.Causes {
-			p.item(e.explain(c))
-		}
-	}
-	if effects := c.Effects(d.Kind); len(effects) > 0 {
-		p.section("What it may bring about")
-		p.text(join(effects))
-	}
-	p.section("What to do")
-	p.text(d.Remedy)
-	p.section("Next command")
-	p.commands(d.Next)
-	return p.String()
+// Section is a part of the page about a kind. It has one of Text, Items and Commands.
+type Section struct {
+	Title    string
+	Text     string
+	Items    []string
+	Commands []string
 }
 
-func (d Definition) headline() string {
+// Headline says in a line what d belongs to and how grave it is.
+func (d Definition) Headline() string {
 	condition := "no condition: Events and metrics only"
 	if d.Condition != "" {
 		condition = "condition " + d.Condition
 	}
 	return fmt.Sprintf("%s, scope %s, severity %s", condition, d.Scope, d.Severity)
+}
+
+// Sections are what there is to say about d, in the order in which a person who is
+// woken up by it reads. The catalogue says what d's causes mean and what it brings about.
+func (d Definition) Sections(c *Catalogue) []Section {
+	s := []Section{
+		{Title: "What it means", Text: d.Meaning},
+		{Title: "When it is raised, and when it clears", Items: append(d.raised(), d.cleared())},
+		{Title: "Look at it by hand", Commands: d.Evidence},
+	}
+	if d.LookAlike != "" {
+		s = append(s, Section{Title: "What looks the same and is not", Text: d.LookAlike})
+	}
+	if len(d.Causes) > 0 {
+		causes := Section{Title: "What may have brought it about"}
+		for _, e := range d.Causes {
+			causes.Items = append(causes.Items, e.explain(c))
+		}
+		s = append(s, causes)
+	}
+	if effects := c.Effects(d.Kind); len(effects) > 0 {
+		s = append(s, Section{Title: "What it may bring about", Text: join(effects)})
+	}
+	return append(s,
+		Section{Title: "What to do", Text: d.Remedy},
+		Section{Title: "Next command", Commands: []string{d.Next}})
+}
+
+// Explain is the page about d for a terminal: plain text, wrapped at 88 columns
+// except for commands, which must stay whole to be copied.
+func (d Definition) Explain(c *Catalogue) string {
+	var p page
+	p.WriteString(string(d.Kind) + "\n")
+	p.text(d.Headline())
+	p.WriteByte('\n')
+	p.text(d.Summary)
+	for _, s := range d.Sections(c) {
+		p.WriteString("\n" + s.Title + "\n")
+		if s.Text != "" {
+			p.text(s.Text)
+		}
+		for _, i := range s.Items {
+			p.item(i)
+		}
+		for _, command := range s.Commands {
+			p.WriteString("  " + command + "\n")
+		}
+	}
+	return p.String()
 }
 
 // raised says what it takes, by kind of evidence.
@@ -157,14 +176,6 @@ func join(kinds []Kind) string {
 
 // page is the text under construction.
 type page struct{ strings.Builder }
-
-func (p *page) section(title string) { p.WriteString("\n" + title + "\n") }
-
-func (p *page) commands(commands ...string) {
-	for _, c := range commands {
-		p.WriteString("  " + c + "\n")
-	}
-}
 
 func (p *page) text(s string) { p.wrap(s, "  ", "  ") }
 

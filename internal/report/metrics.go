@@ -43,7 +43,7 @@ func NewMetrics(latest func() *problem.Snapshot) *Metrics {
 		cpu:       desc("probe_cpu_seconds", "CPU time of the probe's last run.", "probe"),
 		runs:      desc("probe_runs_total", "Runs of the probe since the agent started.", "probe"),
 		failures:  desc("probe_failures_total", "Failed runs of the probe since the agent started.", "probe"),
-		rootCause: desc("root_cause", "1 for each active problem (effect) and the root of its cause tree (cause).", "effect", "cause"),
+		rootCause: desc("root_cause", "1 for each active problem (effect, subject) and the root of its cause tree (cause).", "effect", "subject", "cause"),
 		records:   desc("log_records_total", "Log records read.", "source", "unit"),
 		lag:       desc("log_lag_seconds", "Age of the newest record when it was read.", "source"),
 		blind:     desc("log_blind", "1 while a log source cannot be read.", "source"),
@@ -79,11 +79,12 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
 	}
 	gauge(m.build, 1, s.Host.Agent)
-	for _, p := range bounded(s.Problems) {
+	problems := bounded(s.Problems)
+	for _, p := range problems {
 		gauge(m.problem, 1, string(p.Kind), p.Subject, p.Severity.String())
 	}
-	for _, pair := range rootCauses(s.Problems) {
-		gauge(m.rootCause, 1, pair.effect, pair.cause)
+	for _, c := range rootCauses(problems) {
+		gauge(m.rootCause, 1, c.effect, c.subject, c.cause)
 	}
 	for _, c := range s.Conditions {
 		if c.NotApplicable {
@@ -176,16 +177,18 @@ func fullest(ms []problem.Measurement) []problem.Measurement {
 	return out
 }
 
-type causePair struct{ effect, cause string }
+type rootCause struct{ effect, subject, cause string }
 
-func rootCauses(problems []problem.Problem) []causePair {
-	var out []causePair
+// rootCauses are those of each problem. The effect's subject belongs to them, so
+// that of two effects of one kind an alert about the explained one is told apart.
+func rootCauses(problems []problem.Problem) []rootCause {
+	var out []rootCause
 	for _, p := range problems {
 		for _, c := range p.Causes {
 			for _, root := range c.Roots() {
-				pair := causePair{string(p.Kind), string(root.Kind)}
-				if !slices.Contains(out, pair) {
-					out = append(out, pair)
+				found := rootCause{string(p.Kind), clean(p.Subject), string(root.Kind)}
+				if !slices.Contains(out, found) {
+					out = append(out, found)
 				}
 			}
 		}

@@ -115,26 +115,26 @@ predict_linear(nodevitals_limit_used{resource=~"%[1]s"}[1h], 4 * 3600) > nodevit
 }
 
 func agentRules() []rule {
-	agent := func(alert, expr, wait, severity, summary, description string) rule {
+	agent := func(alert, expr, wait, summary, description string) rule {
 		return rule{
 			Alert: alert, Expr: expr, For: wait, Keep: keep,
-			Labels: map[string]string{"severity": severity},
+			Labels: map[string]string{"severity": "warning"},
 			Annotations: map[string]string{
 				"summary": summary, "description": description, "runbook_url": pages + "operations.md#alerts",
 			},
 		}
 	}
 	return []rule{
-		agent("NodevitalsAgentDown", `up{job=~"(.*/)?nodevitals.*"} == 0`, "5m", "warning",
+		agent("NodevitalsAgentDown", `up{job=~"(.*/)?nodevitals.*"} == 0`, "5m",
 			"The agent cannot be scraped.",
 			"Nothing is known of {{ $labels.instance }} since Prometheus cannot scrape nodevitals there. Is the node up, the pod running, its port 20258 reachable?"),
-		agent("NodevitalsProbeBlind", `nodevitals_probe_success == 0`, "10m", "warning",
+		agent("NodevitalsProbeBlind", `nodevitals_probe_success == 0`, "10m",
 			"A probe of the agent cannot see.",
 			"On {{ $labels.instance }} the probe {{ $labels.probe }} fails, so what it would find is not found. /status on the node, or agent --once, says why."),
-		agent("NodevitalsLogBlind", `nodevitals_log_blind == 1`, "10m", "warning",
+		agent("NodevitalsLogBlind", `nodevitals_log_blind == 1`, "10m",
 			"A log of the node cannot be read.",
 			"On {{ $labels.instance }} {{ $labels.source }} cannot be read, so what it would tell is not told. /status on the node, or agent --once, says why."),
-		agent("NodevitalsCannotTell", `nodevitals_condition{status="Unknown"} == 1`, "15m", "warning",
+		agent("NodevitalsCannotTell", `nodevitals_condition{status="Unknown"} == 1`, "15m",
 			"A condition of the node cannot be told.",
 			"On {{ $labels.instance }} {{ $labels.type }} is Unknown. agent --once on the node says which vital sign is missing, and why."),
 	}

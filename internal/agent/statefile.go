@@ -13,7 +13,7 @@ import (
 
 // stateVersion is the version of the state file's format. A file of another one
 // is not read.
-const stateVersion = 1
+const stateVersion = 2
 
 // savedState is what a restart needs: how far each log was read, and what the
 // tracker made of it. Both are in one file that is replaced whole, so that no

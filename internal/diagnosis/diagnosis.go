@@ -108,7 +108,7 @@ func (d *diagnosis) linked(i int) []int {
 // by a refusal, common references, and the order in time.
 func explains(edge problem.Edge, cause, effect problem.Tracked) bool {
 	switch {
-	case edge.Subject != "" && edge.Subject != effect.Subject:
+	case !concerns(edge, effect):
 		return false
 	case edge.Refused && !cause.Refused:
 		return false
@@ -118,6 +118,11 @@ func explains(edge problem.Edge, cause, effect problem.Tracked) bool {
 		return false
 	}
 	return cause.Since <= effect.Since+cause.Period+slack
+}
+
+// concerns tells whether the edge is about effects like this one.
+func concerns(edge problem.Edge, effect problem.Tracked) bool {
+	return (edge.Subject == "" || edge.Subject == effect.Subject) && (edge.Error == "" || edge.Error == effect.Error)
 }
 
 // leads reports whether to is reached from problem from along direct causes.
@@ -156,7 +161,7 @@ func (d *diagnosis) examined(i int, def problem.Definition) []string {
 	var out []string
 	var done []problem.Kind
 	for _, edge := range def.Causes {
-		if slices.Contains(done, edge.Kind) || edge.Subject != "" && edge.Subject != effect.Subject || d.isCause(i, edge.Kind) {
+		if slices.Contains(done, edge.Kind) || !concerns(edge, effect) || d.isCause(i, edge.Kind) {
 			continue
 		}
 		done = append(done, edge.Kind)

@@ -51,6 +51,13 @@ func line(at int, kind problem.Kind, touches ...problem.Ref) step {
 	return step{at: at, claim: &problem.Claim{Kind: kind, Message: "claimed by a line", Line: "…", Source: "syslog", Touches: touches}}
 }
 
+// refused is a line about a call that failed with an error.
+func refused(at int, kind problem.Kind, err problem.Errno) step {
+	s := line(at, kind)
+	s.claim.Error = err
+	return s
+}
+
 func critical(kind problem.Kind, subject string, refused bool, touches ...problem.Ref) problem.Verdict {
 	return problem.Verdict{Kind: kind, Subject: subject, Severity: problem.Critical, Message: "wrong", Refused: refused, Touches: touches}
 }
@@ -230,6 +237,24 @@ func TestIncidents(t *testing.T) {
 				line(101, problem.CgroupCreationRefused),
 			},
 			want: []string{"CgroupCreationRefused", "CgroupLeak"},
+		},
+		{
+			name: "no cgroup for lack of memory: fragmentation is blamed",
+			steps: []step{
+				level(100, kinds(problem.MemoryFragmented), critical(problem.MemoryFragmented, "", false, problem.RefNode)),
+				level(500, kinds(problem.MemoryFragmented), critical(problem.MemoryFragmented, "", false, problem.RefNode)),
+				refused(501, problem.CgroupCreationRefused, problem.ENOMEM),
+			},
+			want: []string{"CgroupCreationRefused <- MemoryFragmented", "MemoryFragmented"},
+		},
+		{
+			name: "counter-example: no cgroup for lack of ids, beside fragmented memory",
+			steps: []step{
+				level(100, kinds(problem.MemoryFragmented), critical(problem.MemoryFragmented, "", false, problem.RefNode)),
+				level(500, kinds(problem.MemoryFragmented), critical(problem.MemoryFragmented, "", false, problem.RefNode)),
+				refused(501, problem.CgroupCreationRefused, problem.ENOSPC),
+			},
+			want: []string{"CgroupCreationRefused", "MemoryFragmented"},
 		},
 		{
 			name: "eviction-by-its-own-signal",

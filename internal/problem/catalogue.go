@@ -62,10 +62,17 @@ type Persist struct {
 	For  time.Duration
 }
 
-// Count is a number of lines within a window of time.
+// Count says how many lines raise a problem: N within a window of time. The
+// lines that several programs, or several layers of one, write about one failed
+// call count once; see the tracker.
 type Count struct {
 	N      int
 	Within time.Duration
+	// Distinct names a capture of the rule's pattern: not N lines are wanted then,
+	// but N different values of it.
+	Distinct string `json:",omitempty"`
+	// Lasting: the lines must have gone on for so long, with no gap longer than Within.
+	Lasting time.Duration `json:",omitempty"`
 }
 
 // Edge says that Kind may cause the definition's kind. It counts only if the
@@ -78,7 +85,19 @@ type Edge struct {
 	Touching []Ref
 	// Subject narrows the edge to effects about this subject.
 	Subject string
+	// Error narrows the edge to effects whose call failed with this error.
+	Error Errno
 }
+
+// Errno is the name of the error that a system call failed with, where it tells
+// one cause from another.
+type Errno string
+
+// The errors that edges ask for.
+const (
+	ENOSPC Errno = "ENOSPC" // no space left on device
+	ENOMEM Errno = "ENOMEM" // cannot allocate memory
+)
 
 // QuietTime is Quiet, or its default.
 func (d Definition) QuietTime() time.Duration {

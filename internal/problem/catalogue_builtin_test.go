@@ -97,7 +97,7 @@ func TestBuiltinCauses(t *testing.T) {
 		VolumeOperationStuck:       "MountNotAnswering BlockDeviceError DiskHung",
 		NoSpaceLeft:                "FilesystemSpaceLow! FilesystemInodesLow! DeletedFilesHoldSpace",
 		InotifyRefused:             "InotifyInstancesNearLimit! InotifyWatchesNearLimit!",
-		CgroupCreationRefused:      "CgroupLeak! MemoryFragmented MemoryStall KernelMemoryGrowth",
+		CgroupCreationRefused:      "CgroupLeak! MemoryFragmented=ENOMEM MemoryStall=ENOMEM KernelMemoryGrowth=ENOMEM",
 		PageAllocationFailure:      "MemoryFragmented MemoryStall KernelMemoryGrowth",
 		ConntrackDropping:          "ConntrackNearLimit!",
 		DNSFailure:                 "ConntrackDropping IPForwardingOff ForwardPolicyDrop ToolMissing~ KubeProxyDown ResolvConfInvalid DefaultRouteMissing NeighbourTableNearLimit",
@@ -122,6 +122,9 @@ func TestBuiltinCauses(t *testing.T) {
 			}
 			if e.Subject != "" {
 				s += "@" + e.Subject
+			}
+			if e.Error != "" {
+				s += "=" + string(e.Error)
 			}
 			if len(e.Touching) > 0 {
 				s += "~"
@@ -281,46 +284,46 @@ func TestBuiltinCounts(t *testing.T) {
 		logs       Count
 		quiet      time.Duration
 	}{
-		{ForkRefused, Persist{}, Persist{}, Count{1, 5 * m}, 15 * m},
+		{ForkRefused, Persist{}, Persist{}, Count{N: 1, Within: 5 * m}, 15 * m},
 		{ZombieProcesses, runs(3), runs(3), Count{}, 5 * m},
 		{FilesystemSpaceLow, lasting(15 * m), runs(3), Count{}, 5 * m},
 		{FilesystemInodesLow, lasting(15 * m), runs(3), Count{}, 5 * m},
 		{DiskHung, lasting(30 * time.Second), lasting(m), Count{}, 5 * m},
 		{FUSEServerNotAnswering, runs(2), runs(2), Count{}, 5 * m},
 		{TasksStuckOnMount, lasting(30 * time.Second), lasting(30 * time.Second), Count{}, 5 * m},
-		{VolumeOperationStuck, Persist{}, Persist{}, Count{3, 10 * m}, 30 * m},
-		{OrphanedPodVolumes, Persist{}, Persist{}, Count{300, 30 * m}, 10 * m},
+		{VolumeOperationStuck, Persist{}, Persist{}, Count{N: 3, Within: 10 * m}, 30 * m},
+		{OrphanedPodVolumes, Persist{}, Persist{}, Count{N: 300, Within: 30 * m}, 10 * m},
 		{MemoryFragmented, lasting(5 * m), lasting(5 * m), Count{}, 5 * m},
 		{KernelMemoryGrowth, lasting(time.Hour), lasting(time.Hour), Count{}, 5 * m},
 		{KubeletMemoryHigh, lasting(10 * m), lasting(10 * m), Count{}, 5 * m},
-		{PLEGUnhealthy, Persist{}, Persist{}, Count{1, 5 * m}, 15 * m},
-		{KubeletDown, runs(3), runs(3), Count{1, 5 * m}, 15 * m},
+		{PLEGUnhealthy, Persist{}, Persist{}, Count{N: 1, Within: 5 * m}, 15 * m},
+		{KubeletDown, runs(3), runs(3), Count{N: 1, Within: 5 * m}, 15 * m},
 		{KubeletNotAnswering, runs(3), runs(3), Count{}, 5 * m},
-		{RuntimeDown, runs(3), runs(3), Count{3, 5 * m}, 15 * m},
+		{RuntimeDown, runs(3), runs(3), Count{N: 3, Within: 5 * m}, 15 * m},
 		{RuntimeNotAnswering, runs(3), runs(3), Count{}, 5 * m},
-		{RuntimeDeadlineExceeded, Persist{}, Persist{}, Count{5, 5 * m}, 15 * m},
-		{FrequentKubeletRestart, Persist{}, Persist{}, Count{5, 20 * m}, 60 * m},
-		{FrequentRuntimeRestart, Persist{}, Persist{}, Count{5, 20 * m}, 60 * m},
-		{ConfigSyncStarved, Persist{}, Persist{}, Count{10, 5 * m}, 15 * m},
-		{APIServerUnreachable, Persist{}, Persist{}, Count{5, 5 * m}, 15 * m},
-		{ShimFailure, Persist{}, Persist{}, Count{3, 10 * m}, 30 * m},
-		{SandboxNameConflict, Persist{}, Persist{}, Count{3, 5 * m}, 15 * m},
-		{ContainerNotStopping, Persist{}, Persist{}, Count{3, 10 * m}, 30 * m},
-		{ContainersRemovedExternally, Persist{}, Persist{}, Count{10, 5 * m}, 15 * m},
-		{NetdeviceStuck, Persist{}, Persist{}, Count{3, 5 * m}, 15 * m},
-		{CNIFailure, Persist{}, Persist{}, Count{3, 5 * m}, 15 * m},
+		{RuntimeDeadlineExceeded, Persist{}, Persist{}, Count{N: 5, Within: 5 * m}, 15 * m},
+		{FrequentKubeletRestart, Persist{}, Persist{}, Count{N: 5, Within: 20 * m}, 60 * m},
+		{FrequentRuntimeRestart, Persist{}, Persist{}, Count{N: 5, Within: 20 * m}, 60 * m},
+		{ConfigSyncStarved, Persist{}, Persist{}, Count{N: 10, Within: 5 * m}, 15 * m},
+		{APIServerUnreachable, Persist{}, Persist{}, Count{N: 5, Within: 5 * m}, 15 * m},
+		{ShimFailure, Persist{}, Persist{}, Count{N: 3, Within: 10 * m}, 30 * m},
+		{SandboxNameConflict, Persist{}, Persist{}, Count{N: 3, Within: 5 * m}, 15 * m},
+		{ContainerNotStopping, Persist{}, Persist{}, Count{N: 3, Within: 10 * m}, 30 * m},
+		{ContainersRemovedExternally, Persist{}, Persist{}, Count{N: 10, Within: 5 * m}, 15 * m},
+		{NetdeviceStuck, Persist{}, Persist{}, Count{N: 3, Within: 5 * m}, 15 * m},
+		{CNIFailure, Persist{}, Persist{}, Count{N: 3, Within: 5 * m}, 15 * m},
 		{CNINotReady, runs(2), runs(2), Count{}, 5 * m},
 		{CNIAgentDown, runs(3), runs(3), Count{}, 5 * m},
 		{KubeProxyDown, runs(3), runs(3), Count{}, 5 * m},
-		{ServiceIPUnreachable, Persist{}, Persist{}, Count{5, 5 * m}, 15 * m},
+		{ServiceIPUnreachable, Persist{}, Persist{}, Count{N: 5, Within: 5 * m}, 15 * m},
 		{IPForwardingOff, runs(2), runs(2), Count{}, 5 * m},
 		{BridgeNetfilterOff, runs(2), runs(2), Count{}, 5 * m},
 		{ForwardPolicyDrop, runs(2), runs(2), Count{}, 5 * m},
-		{IptablesFailure, Persist{}, Persist{}, Count{3, 5 * m}, 15 * m},
+		{IptablesFailure, Persist{}, Persist{}, Count{N: 3, Within: 5 * m}, 15 * m},
 		{DefaultRouteMissing, runs(2), runs(2), Count{}, 5 * m},
 		{LinkFault, runs(2), runs(2), Count{}, 5 * m},
-		{DNSFailure, Persist{}, Persist{}, Count{5, 5 * m}, 15 * m},
-		{ResolvConfInvalid, runs(2), runs(2), Count{1, 5 * m}, 15 * m},
+		{DNSFailure, Persist{}, Persist{}, Count{N: 5, Within: 5 * m}, 15 * m},
+		{ResolvConfInvalid, runs(2), runs(2), Count{N: 1, Within: 5 * m}, 15 * m},
 		{ClockUnsynchronized, lasting(5 * m), lasting(5 * m), Count{}, 5 * m},
 	} {
 		d, _ := Builtin().Get(tc.kind)

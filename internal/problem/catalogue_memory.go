@@ -47,10 +47,12 @@ func memoryKinds() []Definition {
 			Scope: NodeScope, Severity: Critical, Sources: Log,
 			Logs: Count{N: 1, Within: 5 * time.Minute},
 			Causes: []Edge{
-				{Kind: CgroupLeak, Refused: true}, // no space left: the ids are used up
-				{Kind: MemoryFragmented},          // cannot allocate memory: no large block …
-				{Kind: MemoryStall},               // … or none at all
-				{Kind: KernelMemoryGrowth},
+				// The ids of memory cgroups are used up: ENOSPC, and from Linux 4.8 to
+				// 5.6 ENOMEM (mem_cgroup_css_alloc).
+				{Kind: CgroupLeak, Refused: true},
+				{Kind: MemoryFragmented, Error: ENOMEM}, // no large block …
+				{Kind: MemoryStall, Error: ENOMEM},      // … or none at all
+				{Kind: KernelMemoryGrowth, Error: ENOMEM},
 			},
 			Summary: "The kernel refused to create a cgroup.",
 			Meaning: "No new container can be created on this node, although disk and memory may look free: the errors are " +

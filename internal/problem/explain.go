@@ -136,6 +136,9 @@ func (e Edge) explain(c *Catalogue) string {
 	if e.Subject != "" {
 		s += ", for " + e.Subject
 	}
+	if e.Error != "" {
+		s += ", if the error is " + string(e.Error)
+	}
 	if len(e.Touching) > 0 {
 		names := make([]string, 0, len(e.Touching))
 		seen := map[Ref]bool{}

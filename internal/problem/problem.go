@@ -184,6 +184,8 @@ type Verdict struct {
 	// is full, a date has passed), not only that it is near. Only such a
 	// problem can be the cause of a refusal.
 	Refused bool `json:"refused,omitempty"`
+	// Error is what the call failed with, where an edge of the catalogue asks for it.
+	Error Errno `json:"error,omitempty"`
 }
 
 // Claim is what a log line says went wrong.
@@ -201,6 +203,15 @@ type Claim struct {
 	Logs Count `json:"logs,omitzero"`
 	// Resolves: the line says that the failure is over.
 	Resolves bool `json:"resolves,omitempty"`
+	// Site is the place in a program that writes such lines. Lines from different
+	// sites within a moment are about one failure; from the same site they are not.
+	Site string `json:"site,omitempty"`
+	// Value is what the capture Logs.Distinct held.
+	Value string `json:"value,omitempty"`
+	// Error is what the call failed with, where an edge of the catalogue asks for it.
+	Error Errno `json:"error,omitempty"`
+	// LogOnly: no probe can see it, so that one's "fine" does not end it.
+	LogOnly bool `json:"logOnly,omitempty"`
 }
 
 // Outcome is how a probe's run ended.

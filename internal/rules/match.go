@@ -156,10 +156,13 @@ func (c *compiled) isFrom(r *journal.Record, line []byte) bool {
 }
 
 func (c *compiled) claim(r *journal.Record, line []byte, m []int) problem.Claim {
-	v := values{compiled: c, record: r, line: line, match: m}
+	v := values{compiled: c, record: r, line: line, masked: mask(line), match: m}
 	claim := problem.Claim{
-		Kind: c.Kind, Line: printable(line, maxLine), Source: origin(r),
-		Logs: c.Logs, Severity: c.Severity, Scope: c.Scope, Resolves: c.Resolves,
+		Kind: c.Kind, Line: printable(v.masked, maxLine), Source: origin(r), Site: printable([]byte(site(r, v.masked)), maxValue),
+		Logs: c.Logs, Severity: c.Severity, Scope: c.Scope, Resolves: c.Resolves, Error: c.Error,
+	}
+	if c.Logs.Distinct != "" {
+		claim.Value = v.get(c.Logs.Distinct)
 	}
 	for _, t := range c.subject {
 		if s, ok := t.fill(v.get); ok {
@@ -196,6 +199,7 @@ type values struct {
 	*compiled
 	record *journal.Record
 	line   []byte
+	masked []byte // line without its secrets
 	match  []int
 	pod    podName
 	hasPod bool
@@ -211,7 +215,7 @@ const (
 func (v *values) get(name string) string {
 	for i, n := range v.names {
 		if n == name && v.match[2*i] >= 0 && v.match[2*i] < v.match[2*i+1] {
-			return printable(v.line[v.match[2*i]:v.match[2*i+1]], maxValue)
+			return printable(maskedPart(v.line[v.match[2*i]:v.match[2*i+1]], v.masked), maxValue)
 		}
 	}
 	switch name {
@@ -277,16 +281,6 @@ func isRefType(name string) bool {
 }
 
 func (c *compiled) parseTemplates() error {
-	known := func(t template) error {
-		for _, n := range t.captures() {
-			switch {
-			case n == podCapture || n == unitCapture || n == identifierCapture || slices.Contains(c.names, n):
-			default:
-				return fmt.Errorf("{%s} is no capture of the pattern", n)
-			}
-		}
-		return nil
-	}
 	if c.Subject != "" {
 		for s := range strings.SplitSeq(c.Subject, "|") {
 			c.subject = append(c.subject, parseTemplate(s))
@@ -297,11 +291,22 @@ func (c *compiled) parseTemplates() error {
 	}
 	c.message = parseTemplate(c.Message)
 	for _, t := range append(append([]template{c.message}, c.subject...), c.touches...) {
-		if err := known(t); err != nil {
-			return err
+		for _, n := range t.captures() {
+			if err := c.known(n); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// known: the name is one that a template can use.
+func (c *compiled) known(name string) error {
+	switch {
+	case name == podCapture, name == unitCapture, name == identifierCapture, slices.Contains(c.names, name):
+		return nil
+	}
+	return fmt.Errorf("{%s} is no capture of the pattern", name)
 }
 
 // printable is at most n bytes of b as text that is safe to show: valid UTF-8

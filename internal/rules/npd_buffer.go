@@ -86,7 +86,7 @@ func (b *Buffer) Add(r *journal.Record, raw []byte) []problem.Claim {
 		}
 		// node-problem-detector reports the whole lines that the match touches.
 		begin := bytes.LastIndexByte(b.joined[:at[0]], '\n') + 1
-		text := printable(b.joined[begin:], maxLine)
+		text := printable(mask(b.joined[begin:]), maxLine)
 		claims = append(claims, problem.Claim{
 			Kind: m.rule.Kind, Message: withSuffix(text, m.rule.Suffix), Line: text, Source: origin(r), Logs: m.rule.Logs,
 		})

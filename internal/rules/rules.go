@@ -25,6 +25,8 @@ import (
 // kubelet and runtimes write it, {unit} and {identifier} of the record.
 type Rule struct {
 	Kind problem.Kind
+	// Name tells it from the kind's other rules; empty if it is the only one.
+	Name string
 	// Sources are those whose lines it reads; 0 means Any.
 	Sources Source
 	// Sure: a line of which nobody knows who wrote it does not do.
@@ -48,12 +50,22 @@ type Rule struct {
 	Logs     problem.Count
 	Severity problem.Severity
 	Scope    problem.Scope
+	// Error is what the call failed with, where causes differ by it.
+	Error problem.Errno
 	// Resolves: the line says that the failure is over.
 	Resolves bool
 	// WholeLine: the message of the claim is the line itself.
 	WholeLine bool
 	// Suffix is put behind the message of a WholeLine.
 	Suffix string
+}
+
+// ID is the rule's name among all: "NoSpaceLeft", "SoftLockup/rcu".
+func (r Rule) ID() string {
+	if r.Name == "" {
+		return string(r.Kind)
+	}
+	return string(r.Kind) + "/" + r.Name
 }
 
 // Origin narrows a rule to where records come from; what is empty does not count.
@@ -90,7 +102,7 @@ type compiled struct {
 type RuleError struct {
 	// Index is the rule's place in the list, from 0.
 	Index int
-	// Name is what the rule calls itself: its kind.
+	// Name is what the rule calls itself: its ID.
 	Name string
 	// Field is the key that is wrong: pattern, exclude, kind ….
 	Field string
@@ -115,7 +127,7 @@ func Compile(units Units, rules []Rule) (*Set, error) {
 	for i, r := range rules {
 		c, field, err := compile(r)
 		if err != nil {
-			errs = append(errs, &RuleError{i, string(r.Kind), field, err})
+			errs = append(errs, &RuleError{i, r.ID(), field, err})
 			continue
 		}
 		s.filter.add(len(s.rules), needs(c.pattern, common), c.Sources, common)
@@ -151,6 +163,11 @@ func compile(r Rule) (c compiled, field string, err error) {
 		}
 	}
 	c.names = c.pattern.SubexpNames()
+	if d := r.Logs.Distinct; d != "" {
+		if err = c.known(d); err != nil {
+			return c, "distinct", err
+		}
+	}
 	return c, "message", c.parseTemplates()
 }
 

@@ -32,6 +32,10 @@ type RuleSpec struct {
 	// Count lines within Within raise the problem; by default one.
 	Count  int           `yaml:"count,omitempty"`
 	Within time.Duration `yaml:"within,omitempty"`
+	// Distinct names a capture: Count different values of it are wanted, not lines.
+	Distinct string `yaml:"distinct,omitempty"`
+	// Lasting: the lines must have gone on for so long, with no gap longer than Within.
+	Lasting time.Duration `yaml:"lasting,omitempty"`
 	// Quiet is how long after the last line it is over; by default three times
 	// Within, at least 5 minutes. Only for a kind of the user's own.
 	Quiet time.Duration `yaml:"quiet,omitempty"`
@@ -118,10 +122,18 @@ func (s RuleSpec) rule(wrong func(field, format string, args ...any)) Rule {
 		wrong("within", "%v is negative", s.Within)
 	case s.Quiet < 0:
 		wrong("quiet", "%v is negative", s.Quiet)
+	case s.Lasting < 0:
+		wrong("lasting", "%v is negative", s.Lasting)
+	case s.Lasting > 0 && s.Within == 0:
+		wrong("within", "is missing: how long a gap may there be?")
+	case s.Distinct != "" && s.Count < 2:
+		wrong("count", "is missing: how many different values of {%s}?", s.Distinct)
+	case s.Distinct != "" && s.Lasting > 0:
+		wrong("lasting", "does not go with distinct")
 	case s.Count > 1 && s.Within == 0:
 		wrong("within", "is missing: %d lines within what time?", s.Count)
 	case s.Count > 0 || s.Within > 0:
-		r.Logs = problem.Count{N: max(s.Count, 1), Within: s.Within}
+		r.Logs = problem.Count{N: max(s.Count, 1), Within: s.Within, Distinct: s.Distinct, Lasting: s.Lasting}
 	}
 	return r
 }
@@ -136,8 +148,11 @@ func (s RuleSpec) definition(r Rule) problem.Definition {
 	if d.Severity == 0 {
 		d.Severity = problem.Warning
 	}
-	if d.Logs.N == 0 {
+	switch {
+	case d.Logs.N == 0:
 		d.Logs = problem.Count{N: 1, Within: defaultWithin}
+	case d.Logs.Distinct != "" || d.Logs.Lasting > 0: // this rule's alone
+		d.Logs = problem.Count{N: 1, Within: d.Logs.Within}
 	}
 	return d
 }

@@ -42,11 +42,26 @@ func TestUsersRules(t *testing.T) {
 - kind: TaskHung
   severity: warning
   pattern: my own words
+- kind: AcmePeersLost
+  pattern: 'lost peer (?P<peer>\w+)'
+  count: 3
+  within: 1m
+  distinct: peer
+- kind: AcmeStarting
+  pattern: acme is still starting
+  within: 1m
+  lasting: 10m
 `), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(defs) != 1 || defs[0].Condition != "AcmeHealthy" || defs[0].Severity != problem.Critical ||
+	if want := (problem.Count{N: 3, Within: time.Minute, Distinct: "peer"}); rules[3].Logs != want || defs[1].Logs.Distinct != "" {
+		t.Errorf("%+v, %+v", rules[3].Logs, defs[1].Logs)
+	}
+	if want := (problem.Count{N: 1, Within: time.Minute, Lasting: 10 * time.Minute}); rules[4].Logs != want {
+		t.Errorf("%+v", rules[4].Logs)
+	}
+	if len(defs) != 3 || defs[0].Condition != "AcmeHealthy" || defs[0].Severity != problem.Critical ||
 		defs[0].Logs != (problem.Count{N: 2, Within: time.Minute}) || defs[0].QuietTime() != 10*time.Minute {
 		t.Fatalf("%+v", defs)
 	}
@@ -92,6 +107,11 @@ func TestMistakesInUsersRules(t *testing.T) {
 		{`- {kind: Mine, pattern: a, count: -1}`, "count", "not from 1"},
 		{`- {kind: Mine, pattern: a, within: -1s}`, "within", "negative"},
 		{`- {kind: Mine, pattern: a, message: '{x}'}`, "message", "no capture"},
+		{`- {kind: Mine, pattern: a, count: 2, within: 1m, distinct: x}`, "distinct", "no capture"},
+		{`- {kind: Mine, pattern: '(?P<x>a)', within: 1m, distinct: x}`, "count", "is missing"},
+		{`- {kind: Mine, pattern: '(?P<x>a)', count: 2, within: 1m, distinct: x, lasting: 1m}`, "lasting", "does not go with distinct"},
+		{`- {kind: Mine, pattern: a, lasting: 1m}`, "within", "is missing"},
+		{`- {kind: Mine, pattern: a, lasting: -1m}`, "lasting", "negative"},
 		{`- {kind: Mine, pattern: a, condition: 'x y'}`, "condition", "CamelCase"},
 		{`- {kind: TaskHung, pattern: a, condition: Mine}`, "condition", "kind of the catalogue"},
 		{`- {kind: TaskHung, pattern: a, quiet: 1m}`, "quiet", "kind of the catalogue"},

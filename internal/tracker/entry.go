@@ -24,22 +24,23 @@ type entry struct {
 	WasWrong bool `json:"wasWrong,omitempty"`
 
 	// Log evidence.
-	Claim    problem.Claim   `json:"claim"`
-	Window   []time.Duration `json:"window,omitempty"` // times of the lines that count, at most Most
-	Most     int             `json:"most,omitempty"`   // the largest number of lines that any claim asked for
-	First    time.Duration   `json:"first,omitempty"`  // the oldest of the lines that raised the claim
-	LastLine time.Duration   `json:"lastLine,omitempty"`
-	Lines    uint64          `json:"lines,omitempty"`
-	Claimed  bool            `json:"claimed,omitempty"` // enough lines came together
+	Claim    problem.Claim `json:"claim"`
+	Windows  []window      `json:"windows,omitempty"`
+	First    time.Duration `json:"first,omitempty"` // the oldest of the lines that raised the claim
+	LastLine time.Duration `json:"lastLine,omitempty"`
+	Lines    uint64        `json:"lines,omitempty"`
+	Claimed  bool          `json:"claimed,omitempty"` // enough lines came together
+	// Confirmed: a probe has found wrong what lines claim, so that its "fine" counts
+	// also for what probes cannot always see.
+	Confirmed bool `json:"confirmed,omitempty"`
 
 	Active   bool             `json:"active,omitempty"`
 	Severity problem.Severity `json:"severity,omitempty"`
 	Since    time.Duration    `json:"since,omitempty"`
 }
 
-// maxWindow is the most lines whose times one entry keeps, whatever a rule or a
-// state file asks for.
-const maxWindow = 1000
+// maxWindows bounds the formulas of one entry, whatever rules ask for.
+const maxWindows = 8
 
 // streak is a number of consecutive runs, and when the first of them began.
 type streak struct {
@@ -60,6 +61,7 @@ func (s streak) lasted(p problem.Persist, now time.Duration) bool {
 
 func (e *entry) wrong(v problem.Verdict, begun time.Duration) {
 	e.Level, e.Why, e.Verdict, e.Fines, e.WasWrong = problem.Wrong, "", v, 0, true
+	e.Confirmed = e.Confirmed || e.Lines > 0
 	e.Wrong.add(begun)
 	if v.Severity == problem.Critical {
 		e.Crit.add(begun)
@@ -74,6 +76,10 @@ func (e *entry) wrong(v problem.Verdict, begun time.Duration) {
 }
 
 func (e *entry) fine(begun time.Duration) {
+	if e.Lines > 0 && e.Claim.LogOnly && !e.Confirmed {
+		e.unknown(problem.NotApplicable, "no probe can see it")
+		return
+	}
 	e.Level, e.Why, e.WasWrong = problem.Fine, "", false
 	e.Wrong, e.Crit, e.Below = streak{}, streak{}, 0
 	if begun > e.LastLine {
@@ -100,27 +106,38 @@ func (e *entry) line(at time.Duration, c problem.Claim, def problem.Definition) 
 	if c.Logs.N > 0 {
 		count = c.Logs // this wording needs more lines, or fewer, than the kind's others
 	}
-	n := min(max(count.N, 1), maxWindow)
-	i, _ := slices.BinarySearch(e.Window, at)
-	e.Window = slices.Insert(e.Window, i, at)
-	// N lines suffice to tell whether N fell into one window.
-	if e.Most = min(max(e.Most, n), maxWindow); len(e.Window) > e.Most {
-		e.Window = e.Window[len(e.Window)-e.Most:]
-	}
-	if last := len(e.Window) - n; last >= 0 && e.Window[len(e.Window)-1]-e.Window[last] <= count.Within {
+	count.N = min(max(count.N, 1), maxWindow)
+	w := e.window(count)
+	w.add(at, c)
+	if first, ok := w.reached(); ok {
 		if !e.Claimed {
-			e.First = e.Window[last]
+			e.First = first
 		}
 		e.Claimed = true
 	}
 }
 
+func (e *entry) window(count problem.Count) *window {
+	i := slices.IndexFunc(e.Windows, func(w window) bool { return w.Count == count })
+	if i < 0 {
+		if len(e.Windows) >= maxWindows {
+			e.Windows = slices.Delete(e.Windows, 0, 1)
+		}
+		e.Windows = append(e.Windows, window{Count: count})
+		i = len(e.Windows) - 1
+	}
+	return &e.Windows[i]
+}
+
 // resolve takes in a line that says that what was logged until then is over.
 func (e *entry) resolve(at time.Duration) {
 	if at >= e.LastLine {
-		e.Lines, e.Window, e.Claimed = 0, nil, false
+		e.forgetLines()
+		e.Claimed = false
 	}
 }
+
+func (e *entry) forgetLines() { e.Lines, e.Windows, e.Confirmed = 0, nil, false }
 
 // settle decides whether the problem stands.
 func (e *entry) settle(now time.Duration, def problem.Definition, immediate bool) {
@@ -130,7 +147,7 @@ func (e *entry) settle(now time.Duration, def problem.Definition, immediate bool
 	}
 	if (e.Active || e.Claimed) && e.over(now, def, immediate) {
 		e.Active, e.Claimed, e.Severity, e.Below = false, false, 0, 0
-		e.Lines, e.Window = 0, nil
+		e.forgetLines()
 	}
 }
 
@@ -205,7 +222,7 @@ func (e *entry) tracked(id key, def problem.Definition) problem.Tracked {
 		out.Verdict = problem.Verdict{
 			Message: e.Claim.Message, Scope: e.Claim.Scope, Touches: e.Claim.Touches,
 			// A refusal that was logged has happened.
-			Refused: true,
+			Refused: true, Error: e.Claim.Error,
 		}
 	}
 	out.Kind, out.Subject, out.State, out.Severity = id.Kind, id.Subject, problem.Wrong, e.Severity

@@ -238,7 +238,7 @@ func TestStateSurvivesARestart(t *testing.T) {
 }
 
 func FuzzUnmarshal(f *testing.F) {
-	f.Add([]byte(`{"entries":[{"kind":"Plain","subject":"x","level":"wrong","window":[1,2]}],"kinds":{"Plain":{"probe":"p","state":"fine"}}}`))
+	f.Add([]byte(`{"entries":[{"kind":"Plain","subject":"x","level":"wrong","windows":[{"count":{"N":2,"Within":5},"failures":[{"at":1,"sites":["a"]}]}]}],"kinds":{"Plain":{"probe":"p","state":"fine"}}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		c, _ := problem.NewCatalogue([]problem.Definition{{Kind: plain, Logs: problem.Count{N: 3}}})
 		tr := New(c, false)

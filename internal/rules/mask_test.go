@@ -98,7 +98,7 @@ func noSecret(t *testing.T, c problem.Claim, secret string) {
 	if strings.Contains(all, secret) {
 		t.Errorf("%+v shows %q", c, secret)
 	}
-	if len(c.Line) > maxLine+len("…") || !utf8.ValidString(all) || strings.ContainsAny(all, "\x00\x1b\x07\x9b") {
+	if len(c.Line) > maxLine+len("…") || !utf8.ValidString(all) || strings.ContainsAny(all, "\x00\x1b\x07\u009b") {
 		t.Errorf("%q is not safe to show", all)
 	}
 }
@@ -112,7 +112,7 @@ func FuzzMask(f *testing.F) {
 		if bytes.Contains(before, []byte(secret)) || bytes.Contains(after, []byte(secret)) {
 			return
 		}
-		line := bytes.Join([][]byte{before, []byte(" password="+secret+" "), after}, nil)
+		line := bytes.Join([][]byte{before, []byte(" password=" + secret + " "), after}, nil)
 		if got := mask(line); bytes.Contains(got, []byte(secret)) {
 			t.Errorf("%q shows it: %q", line, got)
 		}
@@ -122,4 +122,3 @@ func FuzzMask(f *testing.F) {
 		}
 	})
 }
-

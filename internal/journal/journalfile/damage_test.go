@@ -318,7 +318,7 @@ func FuzzCursor(f *testing.F) {
 	for i := range 20 {
 		w.say(uint64(i), fmt.Sprintf("m %d", i))
 	}
-	f.Add([]byte(`{"files":[{"file":"01000000000000000000000000000000","passed":3,"offset":272,"seqnum":3,"realtime":1}],"volatile":{"boot":"00","from":1,"to":2}}`))
+	f.Add([]byte(`{"files":[{"file":"01000000000000000000000000000000","passed":3,"offset":272,"seqnum":3,"realtime":1}],"flushes":[{"folder":"m","boot":"01000000000000000000000000000000","memory":{"from":1,"to":2,"atTo":1}}]}`))
 	f.Add([]byte(`{"files":[{"file":"01000000000000000000000000000000","passed":18446744073709551615,"offset":18446744073709551608}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var c Cursor

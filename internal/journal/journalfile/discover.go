@@ -58,7 +58,8 @@ func (r *Reader) list(now time.Time) {
 			}
 			return 1
 		}
-		return cmp.Compare(a.header.Head, b.header.Head)
+		// journald may give records on both sides of a rotation the same time.
+		return cmp.Or(cmp.Compare(a.header.Head, b.header.Head), cmp.Compare(a.header.HeadSeq, b.header.HeadSeq))
 	})
 	for id, d := range r.resume {
 		switch {
@@ -114,7 +115,7 @@ func (r *Reader) discover(at found, was *followed, ids map[ID]*followed) {
 	if at.volatile {
 		w := file.walkAll()
 		if w.peek() {
-			r.volatile.began(&w.cur)
+			r.flush(f, w.cur.boot).Memory.began(w.cur.monotonic)
 		}
 	}
 	if d, ok := r.resume[f.id]; ok {

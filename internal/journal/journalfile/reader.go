@@ -2,6 +2,7 @@ package journalfile
 
 import (
 	"fmt"
+	"io/fs"
 	"math"
 	"slices"
 	"strings"
@@ -48,7 +49,7 @@ type Reader struct {
 	pending []*followed
 	open    int
 
-	volatile   Volatile
+	flushes    []*Flush // by their last use
 	rec        journal.Record
 	records    uint64
 	suppressed uint64
@@ -68,6 +69,7 @@ type followed struct {
 	done     bool   // all read, or not to be read
 	missing  bool   // not in the last listing
 	from     uint64 // skip leading records that are older, in µs since 1970; 0: none
+	flush    *Flush // that of its last record
 	loss     Loss   // of the file before it was closed
 	err      error  // why it cannot be read
 }
@@ -98,13 +100,18 @@ func (r *Reader) SeekCursor(c Cursor) {
 	for _, p := range c.Files {
 		r.resume[p.File] = departed{pos: p}
 	}
-	r.volatile = c.Volatile
+	for _, l := range c.Flushes {
+		r.flushes = append(r.flushes, &l)
+	}
 	r.continues = r.continues || len(c.Files) > 0
 }
 
 // Cursor is how far this Reader has come.
 func (r *Reader) Cursor() Cursor {
-	c := Cursor{Volatile: r.volatile}
+	var c Cursor
+	for _, l := range r.flushes {
+		c.Flushes = append(c.Flushes, *l)
+	}
 	for _, f := range r.files {
 		if f.pos.Passed > 0 {
 			c.Files = append(c.Files, f.pos)
@@ -233,7 +240,9 @@ func (r *Reader) hand(f *followed, visit func(*journal.Record) error) (bool, err
 	if f.from != 0 && e.realtime >= f.from {
 		f.from = 0
 	}
-	wanted := f.from == 0 && (f.volatile || !r.volatile.holds(e)) && (r.opts.Until.IsZero() || !micros(e.realtime).After(r.opts.Until))
+	mine, other := r.flush(f, e.boot).sides(f.volatile)
+	copied := other.has(e.monotonic)
+	wanted := f.from == 0 && !copied && (r.opts.Until.IsZero() || !micros(e.realtime).After(r.opts.Until))
 	if wanted {
 		f.file.record(e, &r.rec)
 		if wanted = r.opts.Match.Accepts(&r.rec); wanted {
@@ -244,8 +253,10 @@ func (r *Reader) hand(f *followed, visit func(*journal.Record) error) (bool, err
 		}
 		r.suppressed += suppressed(&r.rec)
 	}
-	if f.volatile {
-		r.volatile.read(e)
+	if copied {
+		other.meet(e.monotonic)
+	} else {
+		mine.pass(e.monotonic, 1, other)
 	}
 	r.newest = max(r.newest, e.realtime)
 	f.walk.take()
@@ -276,6 +287,10 @@ func (r *Reader) finish(f *followed) {
 	}
 }
 
+// errMoved: another file has taken its place since the folder was listed; the
+// next listing finds both.
+var errMoved = fmt.Errorf("it was renamed: %w", fs.ErrNotExist)
+
 var errTooManyOpen = fmt.Errorf("not read: %d journal files are open already", maxOpen)
 
 // openFile opens f and goes to where its reading has come.
@@ -287,6 +302,10 @@ func (r *Reader) openFile(f *followed) error {
 	if err != nil {
 		return err
 	}
+	if file.header.FileID != f.id {
+		file.Close()
+		return errMoved
+	}
 	r.open++
 	f.file, f.header = file, file.header
 	f.walk = file.walkAll()
@@ -297,9 +316,9 @@ func (r *Reader) openFile(f *followed) error {
 	case f.pos.Passed > 0:
 		f.walk.resume(f.pos)
 	case f.from != 0:
-		passed := f.walk.seekTime(micros(f.from))
-		if f.volatile && passed.offset != 0 {
-			r.volatile.read(&passed)
+		if last := f.walk.seekTime(micros(f.from)); last.offset != 0 {
+			mine, other := r.flush(f, last.boot).sides(f.volatile)
+			mine.pass(last.monotonic, uncounted, other)
 		}
 	}
 	return nil

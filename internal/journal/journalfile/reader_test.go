@@ -155,47 +155,6 @@ func TestRestartAnywhere(t *testing.T) {
 	}
 }
 
-// TestFlushToDisk: journald copies what it kept in memory to the disk; copies
-// are not handed over again, before and after a restart.
-func TestFlushToDisk(t *testing.T) {
-	for _, restart := range []bool{false, true} {
-		t.Run(fmt.Sprintf("restart %v", restart), func(t *testing.T) {
-			root := t.TempDir()
-			memory, disk := filepath.Join(root, "run/log/journal"), filepath.Join(root, "var/log/journal")
-			volatile, persistent := filepath.Join(memory, machine, "system.journal"), filepath.Join(disk, machine, "system.journal")
-			m, d := newBuilder(1, true), newBuilder(2, true)
-			m.write(t, volatile)
-			r := newReader(t, Options{}, disk, memory)
-			equal(t, next(t, r), nil)
-			for i := range 10 {
-				m.say(uint64(i), fmt.Sprintf("m %d", i))
-			}
-			m.write(t, volatile)
-			equal(t, next(t, r), numbered(0, 10))
-			for i := 10; i < 15; i++ {
-				m.say(uint64(i), fmt.Sprintf("m %d", i))
-			}
-			m.write(t, volatile)
-			if restart {
-				c := r.Cursor()
-				r = newReader(t, Options{}, disk, memory)
-				r.SeekCursor(c)
-			}
-			for i := range 20 {
-				d.say(uint64(i), fmt.Sprintf("m %d", i))
-			}
-			d.write(t, persistent)
-			equal(t, next(t, r), numbered(10, 20))
-			if err := os.RemoveAll(memory); err != nil {
-				t.Fatal(err)
-			}
-			d.say(20, "m 20")
-			d.write(t, persistent)
-			equal(t, next(t, r), numbered(20, 21))
-		})
-	}
-}
-
 // TestLateSlot: the number of records may be visible before the last record is
 // (memory order, on arm64): it is waited for, and lost only if it never comes.
 func TestLateSlot(t *testing.T) {

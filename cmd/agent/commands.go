@@ -115,7 +115,9 @@ func run(ctx context.Context, o options, out io.Writer) error {
 			// can be measured, and leaves the node some of them.
 			debug.SetGCPercent(50)
 		}
-		return a.Daemon(ctx, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+		log := newPatient(os.Stderr)
+		defer log.end(lastWords)
+		return a.Daemon(ctx, slog.New(slog.NewTextHandler(log, nil)))
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the deadline of %v for the whole report", o.timeout))
 	defer cancel()

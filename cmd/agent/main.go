@@ -7,20 +7,38 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
+	"slices"
 	"syscall"
+
+	"github.com/nodevitals/nodevitals/internal/agent"
 )
 
 // version is stamped by the build (-ldflags -X main.version=…).
 var version = "dev"
 
 func main() {
+	// First of all, since nearly everything makes a thread, and a Go program that
+	// is refused one dies with a stack trace.
+	scarce, err := agent.CheckRoom()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "agent:", err)
+		os.Exit(exitNoRoom())
+	}
+	if scarce {
+		runtime.GOMAXPROCS(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	err := newRoot().ExecuteContext(ctx)
+	err = newRoot().ExecuteContext(ctx)
 	var code exitCode
+	var noRoom *agent.NoRoomError
 	switch {
 	case errors.As(err, &code):
 		os.Exit(int(code))
+	case errors.As(err, &noRoom):
+		fmt.Fprintln(os.Stderr, "agent:", err)
+		os.Exit(exitNoRoom())
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "agent:", err)
 		os.Exit(exitUsage)
@@ -35,3 +53,12 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 // exitUsage is the code of a mistake in the command line or the configuration,
 // apart from those by which `agent --once` tells how the node is (0 to 3).
 const exitUsage = 64
+
+// exitNoRoom is the code if the agent cannot have the threads that it needs: 1,
+// and 3 with --once, where 1 would tell of a warning and 3 is "cannot tell".
+func exitNoRoom() int {
+	if slices.Contains(os.Args, "--once") {
+		return 3
+	}
+	return 1
+}

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -27,9 +26,6 @@ const (
 	// restFactor is how many times the CPU that a run took it then rests at
 	// least: no probe can cost more than 0.1 % of a core, however large the node.
 	restFactor = 1000
-	// saveEvery is how often the state is saved: what was read since is read again
-	// after a crash.
-	saveEvery = 10 * time.Second
 	// shutdownWithin bounds the end of open HTTP requests, and of the last saving
 	// of the state, at SIGTERM.
 	shutdownWithin = 500 * time.Millisecond
@@ -38,6 +34,9 @@ const (
 // Daemon examines the node until ctx ends, and serves what it sees over HTTP on
 // the configured address.
 func (a *Agent) Daemon(ctx context.Context, log *slog.Logger) error {
+	if _, err := checkRoom(a.node.Host, a.node.Cgroups, daemonThreads(len(a.specs))); err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", a.config.Listen)
 	if err != nil {
 		return fmt.Errorf("cannot serve metrics: %w (another agent on this node? set another address with --listen)", err)
@@ -50,10 +49,11 @@ func (a *Agent) Daemon(ctx context.Context, log *slog.Logger) error {
 func (a *Agent) serve(ctx context.Context, log *slog.Logger, listener net.Listener) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	warmThreads(len(a.specs) + maxRunning + spareThreads)
+	warmThreads(workThreads(len(a.specs)))
+	a.limitMemory(log)
 
-	l := &loop{agent: a, log: log, state: a.newState(false), done: make(chan struct{})}
-	l.load()
+	l := &loop{agent: a, log: log, state: a.newState(false), notes: newNotes(ctx, log), done: make(chan struct{})}
+	l.load(ctx)
 	l.publish()
 	l.beat.Store(int64(a.node.Host.Clock.Boot()))
 	server := newServer(l)
@@ -61,14 +61,15 @@ func (a *Agent) serve(ctx context.Context, log *slog.Logger, listener net.Listen
 	go func() { served <- server.Serve(listener) }()
 	log.Info("nodevitals is running", "version", a.facts.Agent, "address", listener.Addr().String(), "probes", len(a.specs))
 	go l.run(ctx)
+	go l.feedWatchdog(ctx)
 
 	select {
 	case err = <-served:
 		err = fmt.Errorf("HTTP server: %w", err)
 	case <-ctx.Done():
-		notify(log, daemon.SdNotifyStopping)
 		stop, done := context.WithTimeout(context.Background(), shutdownWithin)
 		defer done()
+		l.notes.last(stop, daemon.SdNotifyStopping)
 		if err := server.Shutdown(stop); err != nil {
 			_ = server.Close()
 		}
@@ -86,6 +87,8 @@ type loop struct {
 	agent  *Agent
 	log    *slog.Logger
 	state  *state
+	notes  *notes
+	saver  saver
 	latest atomic.Pointer[problem.Snapshot]
 	ready  atomic.Bool
 	beat   atomic.Int64  // boot time of the last turn
@@ -104,8 +107,7 @@ func (l *loop) run(ctx context.Context) {
 	go a.newLogReader(l.state.cursors, l.back).follow(ctx, batches)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	watchdog := watchdogEvery()
-	var fed, saved time.Duration
+	var saved time.Duration
 	changed := false // since the last snapshot
 	for {
 		now := false // a snapshot is wanted at once
@@ -124,18 +126,16 @@ func (l *loop) run(ctx context.Context) {
 			at := a.node.Host.Clock.Boot()
 			l.state.tracker.Tick(at)
 			l.beat.Store(int64(at))
-			if watchdog > 0 && at-fed >= watchdog {
-				notify(l.log, daemon.SdNotifyWatchdog)
-				fed = at
-			}
 			if at-saved >= saveEvery {
 				l.save()
 				saved = at
 				changed = true // what only time changes
 			}
 			now = changed
+		case err := <-l.saver.done:
+			l.saved(err)
 		case <-ctx.Done():
-			l.save()
+			l.saveLast()
 			return
 		}
 		if now {
@@ -157,7 +157,7 @@ func (l *loop) observe(r problem.Report) bool {
 	}
 	if !l.ready.Load() && l.state.ready() {
 		l.ready.Store(true)
-		notify(l.log, daemon.SdNotifyReady)
+		l.notes.say(daemon.SdNotifyReady)
 		l.log.Info("every probe has had its first run")
 		return true
 	}
@@ -228,62 +228,4 @@ func (a *Agent) schedule(ctx context.Context, s probes.Spec, reports chan<- prob
 func rest(period, cpu time.Duration) time.Duration {
 	varied := time.Duration(float64(period) * (1 + jitter*(2*rand.Float64()-1)))
 	return max(varied, restFactor*cpu)
-}
-
-// load goes on from the state that the last run of the agent left.
-func (l *loop) load() {
-	a := l.agent
-	l.back = a.config.LookBack
-	if a.config.StateFile == "" {
-		return
-	}
-	c, found, err := loadState(a.config.StateFile, a.facts.BootID, l.state.tracker)
-	if err != nil {
-		l.warn("cannot go on from the last run's state: " + err.Error())
-		return
-	}
-	l.state.cursors = c
-	if found {
-		l.log.Info("going on from the last run's state", "file", a.config.StateFile)
-		l.back = time.Hour * 24 * 365 // whatever came since, the cursors know
-	}
-}
-
-// save keeps the state for the next run. That it cannot is told and survived: the
-// disk may just be what is wrong with the node.
-func (l *loop) save() {
-	a := l.agent
-	if a.config.StateFile == "" || l.state.logs == nil {
-		return // nothing to keep, or nothing that is known yet
-	}
-	if err := saveState(a.config.StateFile, a.facts.BootID, l.state.cursors, l.state.tracker); err != nil {
-		l.warn("cannot save the state, a restart would read some log records again: " + err.Error())
-		return
-	}
-	l.state.warnings = nil
-}
-
-// warn tells a trouble of the agent's own, once.
-func (l *loop) warn(text string) {
-	if !slices.Contains(l.state.warnings, text) {
-		l.log.Warn(text)
-		l.state.warnings = []string{text}
-	}
-}
-
-// notify tells systemd, where it is the one that started us.
-func notify(log *slog.Logger, state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("sd_notify", "state", state, "error", err)
-	}
-}
-
-// watchdogEvery is how often systemd's watchdog wants to hear of us; 0 if it
-// does not. Half the time that it waits, as sd_watchdog_enabled(3) advises.
-func watchdogEvery() time.Duration {
-	d, err := daemon.SdWatchdogEnabled(false)
-	if err != nil {
-		return 0
-	}
-	return d / 2
 }

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,7 +28,7 @@ func newServer(l *loop) *http.Server {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		report.NewMetrics(l.latest.Load),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		oneAtATime{collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &sync.Mutex{}},
 		collectors.NewGoCollector(),
 	)
 	mux := http.NewServeMux()
@@ -37,17 +39,42 @@ func newServer(l *loop) *http.Server {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "nodevitals\n\n/metrics  for Prometheus\n/healthz  alive\n/readyz   every probe has run\n/status   the whole report (on loopback only)\n")
 	})
-	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	open := &connections{}
+	return &http.Server{
+		Handler: mux, ConnState: open.track,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		// Prometheus asks once a minute at most, over the connection that it keeps.
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(l.log.Handler(), slog.LevelWarn),
+	}
+}
+
+// oneAtATime lets one request at a time read the files of our own process, so
+// that a crowd of them does not come to need a thread each.
+type oneAtATime struct {
+	prometheus.Collector
+	turn *sync.Mutex
+}
+
+// Collect implements prometheus.Collector. Nobody who reads ch waits for a client.
+func (c oneAtATime) Collect(ch chan<- prometheus.Metric) {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	c.Collector.Collect(ch)
 }
 
 // healthz says whether the loop turns; what the probes find does not matter.
 func (l *loop) healthz(w http.ResponseWriter, _ *http.Request) {
-	since := l.agent.node.Host.Clock.Boot() - time.Duration(l.beat.Load())
-	if since > deadAfter {
+	if since := l.stoodStill(); since > deadAfter {
 		http.Error(w, fmt.Sprintf("the loop has not turned for %v", since.Round(time.Second)), http.StatusServiceUnavailable)
 		return
 	}
 	_, _ = io.WriteString(w, "ok\n")
+}
+
+// stoodStill is since when the loop has not turned.
+func (l *loop) stoodStill() time.Duration {
+	return l.agent.node.Host.Clock.Boot() - time.Duration(l.beat.Load())
 }
 
 func (l *loop) readyz(w http.ResponseWriter, _ *http.Request) {

@@ -19,6 +19,9 @@ const sampleGap = 200 * time.Millisecond
 // all; a probe that has not answered by then counts as one that cannot tell.
 func (a *Agent) Once(ctx context.Context, since time.Duration) *problem.Snapshot {
 	s := a.newState(true)
+	if scarce, err := checkRoom(a.node.Host, a.node.Cgroups, onceThreads); err != nil || scarce {
+		a.slots = make(slots, 1) // each look in its turn, on the same threads
+	}
 	looked := a.lookBack(ctx, since)
 	reports := make(chan problem.Report, len(a.specs))
 	var wg sync.WaitGroup

@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nodevitals/nodevitals/internal/tracker"
 )
@@ -27,10 +30,28 @@ type savedState struct {
 	Tracker json.RawMessage `json:"tracker"`
 }
 
-// loadState reads the file at path into t and returns the cursors. A missing file
-// is a first start; an error says why there is nothing to go on from.
-func loadState(path, bootID string, t *tracker.Tracker) (cursors, bool, error) {
-	raw, err := os.ReadFile(path)
+// maxState bounds the state file, in bytes. What the tracker and the cursors keep
+// is bounded to a few hundred KiB; a file of more than this is no state of ours.
+const maxState = 16 << 20
+
+// readState reads the file at path.
+func readState(path string) ([]byte, error) {
+	// O_NONBLOCK: what stands in the file's place may be one that makes a reader wait.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	raw, err := io.ReadAll(io.LimitReader(f, maxState+1))
+	if err == nil && len(raw) > maxState {
+		err = fmt.Errorf("%s is larger than %d MiB", path, maxState>>20)
+	}
+	return raw, err
+}
+
+// decodeState reads what readState returned into t and returns the cursors. A
+// missing file is a first start; an error says why there is nothing to go on from.
+func decodeState(path string, raw []byte, err error, bootID string, t *tracker.Tracker) (cursors, bool, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return cursors{}, false, nil
 	}
@@ -54,31 +75,34 @@ func loadState(path, bootID string, t *tracker.Tracker) (cursors, bool, error) {
 	return s.Cursors, true, nil
 }
 
-// saveState replaces the file at path. It is on disk, whole, when this returns
-// without an error, whatever happens to the machine then.
-func saveState(path, bootID string, c cursors, t *tracker.Tracker) error {
+// encodeState is the content of the state file.
+func encodeState(bootID string, c cursors, t *tracker.Tracker) ([]byte, error) {
 	inner, err := json.Marshal(t)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	raw, err := json.Marshal(savedState{stateVersion, bootID, c, inner})
-	if err != nil {
-		return err
-	}
+	return json.Marshal(savedState{stateVersion, bootID, c, inner})
+}
+
+// writeState replaces the file at path. It is on disk, whole, when this returns
+// without an error, whatever happens to the machine then.
+func writeState(path string, raw []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".state-*")
+	// Always the same name: one that a kill left behind is written over.
+	next := path + ".new"
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(raw)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = os.Rename(next, path)
 	}
 	if err != nil {
-		_ = os.Remove(f.Name())
+		_ = os.Remove(next)
 	}
 	return err
 }

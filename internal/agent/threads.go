@@ -5,9 +5,34 @@ import (
 	"sync"
 )
 
-// spareThreads are made beyond what probes can occupy: the runtime's own, the
-// HTTP server's system calls, the log readers.
-const spareThreads = 8
+// The threads that the daemon may come to need at one time. The Go runtime makes
+// a thread whenever one more goroutine sits in a system call, and a program that
+// cannot have it dies. So the daemon bounds everything that may sit in one, and
+// makes as many threads as that at start.
+const (
+	// logThreads: the reader of all logs, in a read of a disk that may hang.
+	logThreads = 1
+	// writerThreads: the writers of the state file and of the agent's own log.
+	writerThreads = 2
+	// requestThreads: of the requests, one at a time reads files.
+	requestThreads = 1
+	// goThreads run Go code while all those wait: with GOMAXPROCS=1 one, and two to spare.
+	goThreads = 3
+	// runtimeThreads are the runtime's own: main's first one, sysmon, the template
+	// thread, the receiver of signals; and two that it may have made on the way.
+	runtimeThreads = 6
+)
+
+// onceThreads are enough for a single look in which nothing runs in parallel.
+const onceThreads = 8
+
+// workThreads are those that the daemon uses if each of its probes is stuck.
+func workThreads(probes int) int {
+	return probes + logThreads + writerThreads + requestThreads + goThreads
+}
+
+// daemonThreads are all that it has then.
+func daemonThreads(probes int) int { return workThreads(probes) + runtimeThreads }
 
 // warmThreads makes n threads now. The Go runtime keeps them, parked, for ever;
 // so an agent that is later put under a full pids limit finds every thread that

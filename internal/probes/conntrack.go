@@ -184,18 +184,12 @@ const conntrackSample = 4 << 20
 func conntrackHolders(h *host.Host, count uint64) []problem.Holder {
 	sources := map[netip.Addr]int{}
 	sampled, size := 0, 0
-	var rest []byte // the beginning of a line that the next piece ends
-	err := streamFile(h, conntrackList, func(piece []byte) bool {
-		size += len(piece)
-		rest = append(rest, piece...)
-		end := bytes.LastIndexByte(rest, '\n') + 1
-		for line := range bytes.Lines(rest[:end]) {
-			if src, ok := conntrackSource(line); ok {
-				sources[src]++
-				sampled++
-			}
+	err := streamLines(h, conntrackList, func(line []byte) bool {
+		size += len(line)
+		if src, ok := conntrackSource(line); ok {
+			sources[src]++
+			sampled++
 		}
-		rest = append(rest[:0], rest[end:]...)
 		return size < conntrackSample
 	})
 	if err != nil {

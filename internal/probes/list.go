@@ -15,6 +15,7 @@ func All() []Spec {
 	daemonFiles, clock := NewDaemonFiles(), NewClock()
 	cgroupLeak, fragmentation, oom := NewCgroupLeak(), NewFragmentation(), NewOOM()
 	kernelMemory, pressure := NewKernelMemory(), NewPressure()
+	links := NewLinks()
 	specs := []Spec{
 		{Probe: threads, Period: 10 * time.Second, Counters: true, Thresholds: &threads.Thresholds},
 		{Probe: processes, Period: time.Minute, Thresholds: &processes.Thresholds},
@@ -31,6 +32,8 @@ func All() []Spec {
 		{Probe: conntrack, Period: 10 * time.Second, Counters: true, Thresholds: &conntrack.Thresholds},
 		{Probe: neighbours, Period: 15 * time.Second, Counters: true, Thresholds: &neighbours.Thresholds},
 		{Probe: tcpMemory, Period: 15 * time.Second, Thresholds: &tcpMemory.Thresholds},
+		{Probe: NewRoutes(), Period: 15 * time.Second},
+		{Probe: links, Period: 15 * time.Second, Counters: true, Thresholds: &links.Thresholds},
 		{Probe: cgroupLeak, Period: time.Minute, Thresholds: &cgroupLeak.Thresholds},
 		{Probe: fragmentation, Period: 15 * time.Second, Counters: true, Thresholds: &fragmentation.Thresholds},
 		{Probe: oom, Period: 15 * time.Second, Counters: true, Thresholds: &oom.Thresholds},

@@ -1,6 +1,7 @@
 package probes
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 
@@ -31,6 +32,35 @@ func streamFile(h *host.Host, path string, each func(piece []byte) bool) error {
 			return nil
 		}
 	}
+}
+
+// maxLine is how much of a line is kept, in bytes. Those of /proc have some hundred.
+const maxLine = 64 << 10
+
+// streamLines hands the lines of the host's file at path on, each valid until
+// each returns, and stops when it returns false. Of a line longer than maxLine
+// pieces are handed on.
+func streamLines(h *host.Host, path string, each func(line []byte) bool) error {
+	var rest []byte // the beginning of a line that the next piece ends
+	more := true
+	err := streamFile(h, path, func(piece []byte) bool {
+		rest = append(rest, piece...)
+		end := bytes.LastIndexByte(rest, '\n') + 1
+		if end == 0 && len(rest) > maxLine {
+			end = len(rest)
+		}
+		for line := range bytes.Lines(rest[:end]) {
+			if more = each(line); !more {
+				return false
+			}
+		}
+		rest = append(rest[:0], rest[end:]...)
+		return true
+	})
+	if err == nil && more && len(rest) > 0 {
+		each(rest)
+	}
+	return err
 }
 
 func ignoringEINTR(call func() (int, error)) (int, error) {

@@ -274,7 +274,8 @@ func networkKinds() []Definition {
 			Kind: LinkFault, Condition: NodeNetworkFault,
 			Scope: NodeScope, Severity: Warning, Sources: Level,
 			Warn: Persist{Runs: 2}, Crit: Persist{Runs: 2},
-			Summary: "A network interface of the node flaps, drops packets, or a member of a bond is down.",
+			Resources: []string{"link_carrier_changes"},
+			Summary:   "A network interface of the node flaps, drops packets, or a member of a bond is down.",
 			Meaning: "Connections stall or reset while the link is away; a bond without its second member has lost its " +
 				"redundancy or half of its bandwidth.",
 			Evidence: []string{

@@ -125,6 +125,7 @@ const (
 	Pages       Unit = "pages"
 	Kills       Unit = "kills"
 	Sockets     Unit = "sockets"
+	Changes     Unit = "changes"
 )
 
 // Measurement is one vital sign: how much of something is used, of how much.

@@ -82,3 +82,10 @@ func checkState(t *testing.T, r problem.Result, kind problem.Kind, subject strin
 	t.Fatalf("%s %q: no verdict %s; all verdicts: %+v", kind, subject, want, r.Verdicts)
 	return problem.Verdict{}
 }
+
+func removeAll(t *testing.T, root, p string) {
+	t.Helper()
+	if err := os.RemoveAll(filepath.Join(root, p)); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -16,6 +16,7 @@ func All() []Spec {
 	cgroupLeak, fragmentation, oom := NewCgroupLeak(), NewFragmentation(), NewOOM()
 	kernelMemory, pressure := NewKernelMemory(), NewPressure()
 	links := NewLinks()
+	units := NewUnits()
 	specs := []Spec{
 		{Probe: threads, Period: 10 * time.Second, Counters: true, Thresholds: &threads.Thresholds},
 		{Probe: processes, Period: time.Minute, Thresholds: &processes.Thresholds},
@@ -39,6 +40,7 @@ func All() []Spec {
 		{Probe: oom, Period: 15 * time.Second, Counters: true, Thresholds: &oom.Thresholds},
 		{Probe: kernelMemory, Period: time.Minute, Thresholds: &kernelMemory.Thresholds},
 		{Probe: pressure, Period: 15 * time.Second, Counters: true, Thresholds: &pressure.Thresholds},
+		{Probe: units, Period: 15 * time.Second, Thresholds: &units.Thresholds},
 		{Probe: clock, Period: 15 * time.Second, Thresholds: &clock.Thresholds},
 	}
 	for i := range specs {

@@ -338,7 +338,8 @@ const resources = "pid_max threads_max cgroup_pids unit_tasks user_processes zom
 	"filesystem_bytes filesystem_inodes volume_bytes volume_inodes deleted_bytes eviction mounts inotify_instances " +
 	"inotify_watches conntrack_entries neighbour_entries tcp_memory tcp_orphans cgroups_empty cgroups_dying " +
 	"cgroup_memory_ids memory_fragmentation pressure_memory_full pressure_io_full pressure_cpu_some cpu_steal " +
-	"slab_unreclaimable kubelet_memory clock_error link_carrier_changes"
+	"slab_unreclaimable kubelet_memory clock_error link_carrier_changes " +
+	"kubelet_restarts runtime_restarts"
 
 func TestBuiltinResources(t *testing.T) {
 	var got []string

@@ -102,7 +102,8 @@ func kubeletKinds() []Definition {
 		{
 			Kind: FrequentKubeletRestart, Condition: KubeletUnhealthy,
 			Scope: NodeScope, Severity: Critical, Sources: Level | Log,
-			Logs: Count{N: 5, Within: 20 * time.Minute},
+			Logs:      Count{N: 5, Within: 20 * time.Minute},
+			Resources: []string{"kubelet_restarts"},
 			// A kubelet that was refused inotify ends at its start.
 			Causes:  append(kubeletDownCauses(), Edge{Kind: InotifyRefused}),
 			Summary: "kubelet was restarted five times or more in 20 minutes.",

@@ -91,8 +91,9 @@ func runtimeKinds() []Definition {
 		{
 			Kind: FrequentRuntimeRestart, Condition: ContainerRuntimeUnhealthy,
 			Scope: NodeScope, Severity: Critical, Sources: Level | Log,
-			Logs:    Count{N: 5, Within: 20 * time.Minute},
-			Summary: "The container runtime was restarted five times or more in 20 minutes.",
+			Logs:      Count{N: 5, Within: 20 * time.Minute},
+			Resources: []string{"runtime_restarts"},
+			Summary:   "The container runtime was restarted five times or more in 20 minutes.",
 			Meaning: "Each restart breaks the calls that were under way: exec sessions, pulls, starts. Under docker " +
 				"without live-restore every container ends with it.",
 			Evidence: []string{

@@ -126,6 +126,7 @@ const (
 	Kills       Unit = "kills"
 	Sockets     Unit = "sockets"
 	Changes     Unit = "changes"
+	Restarts    Unit = "restarts"
 )
 
 // Measurement is one vital sign: how much of something is used, of how much.

@@ -1,0 +1,80 @@
+package probes
+
+import "time"
+
+// This file counts restarts within a window of time, of totals that the host keeps
+// since some time that we do not know.
+
+// restarts are the counts of several programs, by name.
+type restarts map[string]*restartCount
+
+func (r restarts) of(name string) *restartCount {
+	c := r[name]
+	if c == nil {
+		c = &restartCount{}
+		r[name] = c
+	}
+	return c
+}
+
+// within is how many restarts of name were seen in the last span.
+func (r restarts) within(name string, now, span time.Duration) int {
+	c, sum := r[name], 0
+	if c == nil {
+		return 0
+	}
+	for _, e := range c.seen {
+		if now-e.at <= span {
+			sum += e.n
+		}
+	}
+	return sum
+}
+
+// restartCount is what is known of one program.
+type restartCount struct {
+	looked bool
+	last   int    // the total at the last look
+	id     string // of the process at the last look
+	seen   []restartEvent
+}
+
+// restartEvent is n restarts that a look at a boot time found.
+type restartEvent struct {
+	at time.Duration
+	n  int
+}
+
+// total takes a total of restarts. A lower one than before began anew at 0. Of the
+// first one nobody knows when they were, unless the host itself runs for no longer
+// than the span.
+func (c *restartCount) total(now, span time.Duration, n int) {
+	fresh := n - c.last
+	switch {
+	case !c.looked && now > span:
+		fresh = 0
+	case n < c.last:
+		fresh = n
+	}
+	c.looked, c.last = true, n
+	c.add(now, span, fresh)
+}
+
+// process takes a process's identity: another one than before is a restart.
+func (c *restartCount) process(now, span time.Duration, id string) {
+	if c.looked && id != c.id {
+		c.add(now, span, 1)
+	}
+	c.looked, c.id = true, id
+}
+
+func (c *restartCount) add(now, span time.Duration, n int) {
+	if n > 0 {
+		c.seen = append(c.seen, restartEvent{now, n})
+	}
+	old := 0
+	for old < len(c.seen) && now-c.seen[old].at > span {
+		old++
+	}
+	c.seen = append(c.seen[:0], c.seen[old:]...)
+}

@@ -96,7 +96,7 @@ func (d *diagnosis) linked(i int) []int {
 	var out []int
 	for _, edge := range def.Causes {
 		for j, cause := range d.Problems {
-			if cause.Kind == edge.Kind && j != i && explains(edge, cause, effect) && !slices.Contains(out, j) {
+			if cause.Kind == edge.Kind && j != i && d.explains(edge, cause, effect) && !slices.Contains(out, j) {
 				out = append(out, j)
 			}
 		}
@@ -106,7 +106,7 @@ func (d *diagnosis) linked(i int) []int {
 
 // explains applies the rules of a tie: the edge's own narrowing, a refusal only
 // by a refusal, common references, and the order in time.
-func explains(edge problem.Edge, cause, effect problem.Tracked) bool {
+func (d *diagnosis) explains(edge problem.Edge, cause, effect problem.Tracked) bool {
 	switch {
 	case !concerns(edge, effect):
 		return false
@@ -114,10 +114,17 @@ func explains(edge problem.Edge, cause, effect problem.Tracked) bool {
 		return false
 	case len(edge.Touching) > 0 && !problem.AnyReaches(edge.Touching, cause.Touches):
 		return false
-	case !problem.AnyReaches(cause.Touches, effect.Touches):
+	case !d.ofTheNode(cause) && !problem.AnyReaches(cause.Touches, effect.Touches):
 		return false
 	}
 	return cause.Since <= effect.Since+cause.Period+slack
+}
+
+// ofTheNode tells whether the problem concerns the node as a whole: it is of node
+// scope and about no single thing, so it needs no reference to reach the others.
+func (d *diagnosis) ofTheNode(t problem.Tracked) bool {
+	def, _ := d.Catalogue.Get(t.Kind)
+	return def.Scope == problem.NodeScope && t.Subject == "" && len(t.Touches) == 0
 }
 
 // concerns tells whether the edge is about effects like this one.
@@ -191,7 +198,11 @@ func (d *diagnosis) alibi(edge problem.Edge, effect problem.Tracked) []string {
 			out = append(out, fmt.Sprintf("not %s: %s", resourceName(m), problem.Share(m)))
 		}
 	}
-	if len(out) == 0 && status.State == problem.Fine {
+	switch {
+	case len(out) > 0:
+	case slices.ContainsFunc(d.Problems, func(t problem.Tracked) bool { return t.Kind == edge.Kind }):
+		out = append(out, fmt.Sprintf("%s is there too, but nothing ties it to this", edge.Kind))
+	case status.State == problem.Fine:
 		out = append(out, fmt.Sprintf("not %s", edge.Kind))
 	}
 	return out

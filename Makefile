@@ -56,9 +56,10 @@ bench: build test-deps ## Measure: each probe, --once, the daemon over 60 s, and
 	$(GO) run ./test/bench
 
 .PHONY: generate
-generate: ## Make the files that are made of the code: docs, alert rules
+generate: ## Make the files that are made of the code: docs, alert rules, parts of the chart
 	$(GO) run ./docs/gen
 	$(GO) run ./deploy/alerts
+	$(GO) run ./deploy/schema
 
 .PHONY: image
 image: ## Make dist/nodevitals-image.tar, an OCI image for amd64 and arm64, without Docker

@@ -55,6 +55,9 @@ func (s *state) observe(r problem.Report) {
 	case r.Result.Partial != "":
 		st.Outcome = problem.OutcomePartial
 	}
+	if r.Result.Latencies != nil {
+		st.Latencies = r.Result.Latencies // counts only rise, also over a failed run
+	}
 	// What a failed run did not measure is not known any more.
 	s.measurements[r.Probe] = r.Result.Measurements
 }

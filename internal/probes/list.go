@@ -17,6 +17,7 @@ func All() []Spec {
 	kernelMemory, pressure := NewKernelMemory(), NewPressure()
 	links := NewLinks()
 	units := NewUnits()
+	runtime, sandboxLimit := NewRuntime(), NewSandboxLimit()
 	specs := []Spec{
 		{Probe: threads, Period: 10 * time.Second, Counters: true, Thresholds: &threads.Thresholds},
 		{Probe: processes, Period: time.Minute, Thresholds: &processes.Thresholds},
@@ -42,6 +43,10 @@ func All() []Spec {
 		{Probe: pressure, Period: 15 * time.Second, Counters: true, Thresholds: &pressure.Thresholds},
 		{Probe: units, Period: 15 * time.Second, Thresholds: &units.Thresholds},
 		{Probe: clock, Period: 15 * time.Second, Thresholds: &clock.Thresholds},
+		// It waits for the runtime within its own, shorter time.
+		{Probe: runtime, Period: 15 * time.Second, Timeout: 12 * time.Second, Thresholds: &runtime.Thresholds},
+		{Probe: NewRuntimeBinary(), Period: time.Minute},
+		{Probe: sandboxLimit, Period: time.Minute, Thresholds: &sandboxLimit.Thresholds},
 	}
 	for i := range specs {
 		specs[i].Enabled = true

@@ -109,7 +109,8 @@ func networkKinds() []Definition {
 		{
 			Kind: PodIPsNearLimit, Condition: NodeNetworkFault,
 			Scope: NodeScope, Severity: Critical, Sources: Level,
-			Summary: "The node's range of pod addresses is nearly used up, or addresses leak.",
+			Resources: []string{"pod_ips"},
+			Summary:   "The node's range of pod addresses is nearly used up, or addresses leak.",
 			Meaning: "When none is left no pod gets a network (\"no IP addresses available in range set\"). Addresses leak " +
 				"when sandboxes end without the plugin being called.",
 			Evidence: []string{

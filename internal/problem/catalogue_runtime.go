@@ -51,8 +51,9 @@ func runtimeKinds() []Definition {
 			Kind: RuntimeNotAnswering, Condition: ContainerRuntimeUnhealthy,
 			Scope: NodeScope, Severity: Critical, Sources: Level,
 			Warn: Persist{Runs: 3}, Crit: Persist{Runs: 3},
-			Causes:  runtimeSlowCauses(),
-			Summary: "The container runtime accepts connections but does not answer calls in time.",
+			Resources: []string{"runtime_answer"},
+			Causes:    runtimeSlowCauses(),
+			Summary:   "The container runtime accepts connections but does not answer calls in time.",
 			Meaning: "kubelet waits for it in every loop: pods are neither started nor stopped, PLEG becomes unhealthy " +
 				"after three minutes, and the node NotReady.",
 			Evidence: []string{

@@ -127,6 +127,7 @@ const (
 	Sockets     Unit = "sockets"
 	Changes     Unit = "changes"
 	Restarts    Unit = "restarts"
+	Addresses   Unit = "addresses"
 )
 
 // Measurement is one vital sign: how much of something is used, of how much.
@@ -152,6 +153,18 @@ func (m Measurement) Fraction() float64 {
 		return 0
 	}
 	return m.Used / m.Max
+}
+
+// Latency is how long a probe's calls of one sort took, since the agent started.
+type Latency struct {
+	// Call is what was called: a metric label.
+	Call string `json:"call"`
+	// Bounds are the upper bounds of the buckets in seconds, Below how many calls took
+	// at most that long; Count are all.
+	Bounds []float64 `json:"bounds"`
+	Below  []uint64  `json:"below"`
+	Count  uint64    `json:"count"`
+	Sum    float64   `json:"sumSeconds"`
 }
 
 // Holder is one of those who use a resource up.
@@ -246,6 +259,7 @@ type Report struct {
 type Result struct {
 	Measurements []Measurement
 	Verdicts     []Verdict
+	Latencies    []Latency
 	// Partial says why not all was seen; then absent means unchanged, not fine.
 	Partial string
 }

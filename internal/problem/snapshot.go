@@ -141,6 +141,8 @@ type ProbeStatus struct {
 	CPU      time.Duration `json:"cpuNanoseconds"`
 	Runs     uint64        `json:"runs"`
 	Failures uint64        `json:"failures"`
+	// Latencies are of the calls that the probe makes, where it makes any.
+	Latencies []Latency `json:"latencies,omitempty"`
 }
 
 // LogStatus is how the reading of one log source is doing.

@@ -22,7 +22,7 @@ type Metrics struct {
 
 	build, problem, condition, used, limit, refused   *prometheus.Desc
 	success, duration, cpu, runs, failures, rootCause *prometheus.Desc
-	records, lag, blind                               *prometheus.Desc
+	calls, records, lag, blind                        *prometheus.Desc
 }
 
 // NewMetrics makes the collector. latest may return nil while there is nothing yet.
@@ -43,6 +43,7 @@ func NewMetrics(latest func() *problem.Snapshot) *Metrics {
 		cpu:       desc("probe_cpu_seconds", "CPU time of the probe's last run.", "probe"),
 		runs:      desc("probe_runs_total", "Runs of the probe since the agent started.", "probe"),
 		failures:  desc("probe_failures_total", "Failed runs of the probe since the agent started.", "probe"),
+		calls:     desc("call_duration_seconds", "How long calls took that the probe makes to others, such as the container runtime; also those without an answer.", "probe", "call"),
 		rootCause: desc("root_cause", "1 for each active problem (effect, subject) and the root of its cause tree (cause).", "effect", "subject", "cause"),
 		records:   desc("log_records_total", "Log records read.", "source", "unit"),
 		lag:       desc("log_lag_seconds", "Age of the newest record when it was read.", "source"),
@@ -54,7 +55,7 @@ func NewMetrics(latest func() *problem.Snapshot) *Metrics {
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.build, m.problem, m.condition, m.used, m.limit, m.refused, m.success, m.duration, m.cpu,
-		m.runs, m.failures, m.rootCause, m.records, m.lag, m.blind,
+		m.runs, m.failures, m.rootCause, m.calls, m.records, m.lag, m.blind,
 	} {
 		ch <- d
 	}
@@ -112,6 +113,13 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(m.cpu, p.CPU.Seconds(), p.Probe)
 		counter(m.runs, float64(p.Runs), p.Probe)
 		counter(m.failures, float64(p.Failures), p.Probe)
+		for _, l := range p.Latencies {
+			below := make(map[float64]uint64, len(l.Bounds))
+			for i, bound := range l.Bounds {
+				below[bound] = l.Below[i]
+			}
+			ch <- prometheus.MustNewConstHistogram(m.calls, l.Count, l.Sum, below, p.Probe, l.Call)
+		}
 	}
 	for _, l := range s.Logs {
 		counter(m.records, float64(l.Records), l.Source, "")

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/nodevitals/nodevitals/internal/host"
 )
@@ -83,33 +82,6 @@ func named(err error, name string) error {
 	return &fs.PathError{Op: "read", Path: name, Err: err}
 }
 
-// resolve follows symbolic links within the host's root: to the kernel an absolute
-// link below /host leads out of it. A relative name starts at the root, where systemd
-// starts its services.
-func (r *reader) resolve(name string) string {
-	name = path.Join("/", name)
-	if r.h.Own() {
-		return name
-	}
-	const maxLinks = 40 // as the kernel's
-	done, todo := "/", strings.TrimPrefix(name, "/")
-	for links := 0; todo != ""; {
-		var part string
-		part, todo, _ = strings.Cut(todo, "/")
-		next := path.Join(done, part) // .. at the root stays there
-		target, err := os.Readlink(r.h.Path(next))
-		switch {
-		case err != nil:
-			done = next // no link, or not there: whoever opens it will see
-		case links == maxLinks:
-			return name
-		default:
-			links++
-			if path.IsAbs(target) {
-				done = "/"
-			}
-			todo = strings.Trim(strings.Trim(target, "/")+"/"+todo, "/")
-		}
-	}
-	return done
-}
+// resolve follows symbolic links within the host's root. A relative name starts at
+// the root, where systemd starts its services.
+func (r *reader) resolve(name string) string { return r.h.Resolve(name) }

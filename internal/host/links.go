@@ -1,0 +1,41 @@
+package host
+
+import (
+	"os"
+	"path"
+	"strings"
+)
+
+// maxLinks is how many symbolic links a path may lead over, as the kernel's.
+const maxLinks = 40
+
+// Resolve follows the symbolic links on the way to the host's path p, inside the
+// host's root: to the kernel an absolute link below /host leads out of it. A
+// relative path starts at the root. What does not exist, or goes in circles, is
+// returned as far as that: whoever opens it will see.
+func (h *Host) Resolve(p string) string {
+	p = path.Join("/", p)
+	if h.Own() {
+		return p
+	}
+	done, todo := "/", strings.TrimPrefix(p, "/")
+	for links := 0; todo != ""; {
+		var part string
+		part, todo, _ = strings.Cut(todo, "/")
+		next := path.Join(done, part) // .. at the root stays there
+		target, err := os.Readlink(h.Path(next))
+		switch {
+		case err != nil:
+			done = next // no link, or not there
+		case links == maxLinks:
+			return p
+		default:
+			links++
+			if path.IsAbs(target) {
+				done = "/"
+			}
+			todo = strings.Trim(strings.Trim(target, "/")+"/"+todo, "/")
+		}
+	}
+	return done
+}

@@ -11,6 +11,7 @@ GOBIN   := $(CURDIR)/.cache/bin
 GO      := go
 
 GOLANGCI_VERSION := v2.15.0
+HELM_VERSION     := v4.3.1
 
 .PHONY: help
 help: ## This list
@@ -50,6 +51,27 @@ lint: $(GOBIN)/golangci-lint ## go vet, golangci-lint (with the ban on os/exec),
 $(GOBIN)/golangci-lint: Makefile
 	GOBIN=$(GOBIN) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@touch $@
+
+.PHONY: chart
+chart: $(GOBIN)/helm $(GOBIN)/helm-unittest ## Check the Helm chart, and that the plain manifests are rendered from it
+	$(GOBIN)/helm lint --strict deploy/chart/nodevitals
+	$(GOBIN)/helm-unittest --strict deploy/chart/nodevitals
+	$(MAKE) -s manifests OUT=$$(mktemp -d)/nodevitals.yaml COMPARE=deploy/manifests/nodevitals.yaml
+
+.PHONY: manifests
+OUT := deploy/manifests/nodevitals.yaml
+manifests: $(GOBIN)/helm ## Render deploy/manifests/nodevitals.yaml from the chart
+	@{ echo '# Rendered from deploy/chart/nodevitals by "make manifests": do not edit.'; \
+	  $(GOBIN)/helm template nodevitals deploy/chart/nodevitals --namespace kube-system --skip-tests --no-hooks \
+	  | grep -v -e '^ *app.kubernetes.io/managed-by: Helm$$' -e '^ *helm.sh/chart:'; } > $(OUT)
+	@if [ -n "$(COMPARE)" ]; then diff -u $(COMPARE) $(OUT) || { echo 'deploy/manifests is out of date: run make manifests' >&2; exit 1; }; fi
+
+$(GOBIN)/helm: Makefile
+	GOBIN=$(GOBIN) CGO_ENABLED=0 $(GO) install -ldflags '-s -w' helm.sh/helm/v4/cmd/helm@$(HELM_VERSION)
+	@touch $@
+
+$(GOBIN)/helm-unittest: test/helm-unittest/go.sum
+	cd test/helm-unittest && CGO_ENABLED=0 $(GO) build -ldflags '-s -w' -o $@ github.com/helm-unittest/helm-unittest/cmd/helm-unittest
 
 .PHONY: bench
 bench: build test-deps ## Measure: each probe, --once, the daemon over 60 s, and the logs

@@ -29,6 +29,8 @@ type options struct {
 	root    string
 	config  string
 	listen  string
+	kube    string
+	node    string
 	state   *string // nil: as the configuration says
 }
 
@@ -73,23 +75,19 @@ func newRoot() *cobra.Command {
 	f.StringVar(&o.listen, "listen", "", "address to serve on as a daemon (default \":20258\")")
 	f.StringVar(&state, "state-file", "", "where the daemon keeps what a restart needs; empty keeps nothing (default \"/var/lib/nodevitals/state.json\")")
 	pf := root.PersistentFlags()
+	pf.StringVar(&o.kube, "kubeconfig", "", "kubeconfig to reach the API server with; in a cluster the pod's service account is used")
+	pf.StringVar(&o.node, "node-name", "", "name of this machine's Node (default $NODE_NAME, else the host name)")
 	pf.StringVar(&o.root, "root", "/", "root of the host to examine, if it is mounted elsewhere (/host in a container)")
 	pf.StringVar(&o.config, "config", "", "configuration file (default "+config.DefaultPath+", if it exists)")
-	root.AddCommand(newExplain(), newCheckConfig(), newMatch(), newJournal(), newVersion())
+	root.AddCommand(newExplain(), newCheckConfig(), newMatch(), newJournal(), newCleanup(&o), newVersion())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
 
 func run(ctx context.Context, o options, out io.Writer) error {
-	c, err := config.Load(o.config)
+	c, err := o.load()
 	if err != nil {
 		return err
-	}
-	if o.listen != "" {
-		c.Listen = o.listen
-	}
-	if o.state != nil {
-		c.StateFile = *o.state
 	}
 	switch o.output {
 	case "text", "json", "prometheus":
@@ -129,6 +127,24 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return exitCode(code)
 	}
 	return nil
+}
+
+// load reads the configuration; what the command line says comes before it.
+func (o options) load() (config.Config, error) {
+	c, err := config.Load(o.config)
+	if o.listen != "" {
+		c.Listen = o.listen
+	}
+	if o.state != nil {
+		c.StateFile = *o.state
+	}
+	if o.kube != "" {
+		c.Kube.Kubeconfig = o.kube
+	}
+	if o.node != "" {
+		c.Kube.NodeName = o.node
+	}
+	return c, err
 }
 
 func render(out io.Writer, s *problem.Snapshot, c *problem.Catalogue, format string) error {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/nodevitals/nodevitals/internal/probes"
 	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/internal/report/kube"
 )
 
 const (
@@ -54,6 +56,9 @@ func (a *Agent) serve(ctx context.Context, log *slog.Logger, listener net.Listen
 
 	l := &loop{agent: a, log: log, state: a.newState(false), notes: newNotes(ctx, log), done: make(chan struct{})}
 	l.load(ctx)
+	if err := l.newKube(); err != nil {
+		return err
+	}
 	l.publish()
 	l.beat.Store(int64(a.node.Host.Clock.Boot()))
 	server := newServer(l)
@@ -62,6 +67,9 @@ func (a *Agent) serve(ctx context.Context, log *slog.Logger, listener net.Listen
 	log.Info("nodevitals is running", "version", a.facts.Agent, "address", listener.Addr().String(), "probes", len(a.specs))
 	go l.run(ctx)
 	go l.feedWatchdog(ctx)
+	if l.kube != nil {
+		go l.kube.Run(ctx)
+	}
 
 	select {
 	case err = <-served:
@@ -94,6 +102,9 @@ type loop struct {
 	beat   atomic.Int64  // boot time of the last turn
 	back   time.Duration // how far to look back in logs that no cursor speaks of
 	done   chan struct{} // closed when the loop has ended
+
+	kube       *kube.Reporter // nil where there is no API server
+	kubeMemory json.RawMessage
 }
 
 func (l *loop) run(ctx context.Context) {
@@ -167,6 +178,10 @@ func (l *loop) observe(r problem.Report) bool {
 // publish makes a snapshot and logs what has changed since the last.
 func (l *loop) publish() {
 	next := l.state.snapshot()
+	if l.kube != nil {
+		next.Host.Warnings = append(next.Host.Warnings, l.kube.Notes()...)
+		l.kube.Publish(next)
+	}
 	previous := l.latest.Swap(next)
 	if previous != nil {
 		logChanges(l.log, previous.Problems, next.Problems)

@@ -31,6 +31,9 @@ func newServer(l *loop) *http.Server {
 		oneAtATime{collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &sync.Mutex{}},
 		collectors.NewGoCollector(),
 	)
+	if l.kube != nil {
+		registry.MustRegister(l.kube)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", l.healthz)

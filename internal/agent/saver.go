@@ -54,12 +54,12 @@ func (l *loop) load(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	c, found, err := decodeState(a.config.StateFile, got.raw, got.err, a.facts.BootID, l.state.tracker)
+	saved, found, err := decodeState(a.config.StateFile, got.raw, got.err, a.facts.BootID, l.state.tracker)
 	if err != nil {
 		l.warn("cannot go on from the last run's state: " + err.Error())
 		return
 	}
-	l.state.cursors = c
+	l.state.cursors, l.kubeMemory = saved.Cursors, saved.Kube
 	if found {
 		l.log.Info("going on from the last run's state", "file", a.config.StateFile)
 		l.back = time.Hour * 24 * 365 // whatever came since, the cursors know
@@ -79,7 +79,7 @@ func (l *loop) save() {
 		}
 		return
 	}
-	raw, err := encodeState(a.facts.BootID, l.state.cursors, l.state.tracker)
+	raw, err := encodeState(a.facts.BootID, l.state.cursors, l.state.tracker, l.rememberKube())
 	if err != nil {
 		l.saved(err)
 		return

@@ -28,6 +28,8 @@ type savedState struct {
 	BootID  string          `json:"bootID"`
 	Cursors cursors         `json:"cursors"`
 	Tracker json.RawMessage `json:"tracker"`
+	// Kube is what was published to the API server; it also holds after a reboot.
+	Kube json.RawMessage `json:"kube,omitempty"`
 }
 
 // maxState bounds the state file, in bytes. What the tracker and the cursors keep
@@ -49,39 +51,39 @@ func readState(path string) ([]byte, error) {
 	return raw, err
 }
 
-// decodeState reads what readState returned into t and returns the cursors. A
+// decodeState reads what readState returned, and the tracker's part of it into t. A
 // missing file is a first start; an error says why there is nothing to go on from.
-func decodeState(path string, raw []byte, err error, bootID string, t *tracker.Tracker) (cursors, bool, error) {
+func decodeState(path string, raw []byte, err error, bootID string, t *tracker.Tracker) (savedState, bool, error) {
 	if errors.Is(err, fs.ErrNotExist) {
-		return cursors{}, false, nil
+		return savedState{}, false, nil
 	}
 	if err != nil {
-		return cursors{}, false, err
+		return savedState{}, false, err
 	}
 	var s savedState
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return cursors{}, false, fmt.Errorf("%s: %w", path, err)
+		return savedState{}, false, fmt.Errorf("%s: %w", path, err)
 	}
 	if s.Version != stateVersion {
-		return cursors{}, false, fmt.Errorf("%s is of version %d, this agent reads %d", path, s.Version, stateVersion)
+		return savedState{}, false, fmt.Errorf("%s is of version %d, this agent reads %d", path, s.Version, stateVersion)
 	}
 	if s.BootID != bootID {
 		s.Cursors.Kmsg = 0
-		return s.Cursors, true, nil
+		return s, true, nil
 	}
 	if err := json.Unmarshal(s.Tracker, t); err != nil {
-		return cursors{}, false, fmt.Errorf("%s: %w", path, err)
+		return savedState{}, false, fmt.Errorf("%s: %w", path, err)
 	}
-	return s.Cursors, true, nil
+	return s, true, nil
 }
 
 // encodeState is the content of the state file.
-func encodeState(bootID string, c cursors, t *tracker.Tracker) ([]byte, error) {
+func encodeState(bootID string, c cursors, t *tracker.Tracker, kube json.RawMessage) ([]byte, error) {
 	inner, err := json.Marshal(t)
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(savedState{stateVersion, bootID, c, inner})
+	return json.Marshal(savedState{stateVersion, bootID, c, inner, kube})
 }
 
 // writeState replaces the file at path. It is on disk, whole, when this returns

@@ -16,6 +16,9 @@ const (
 	writerThreads = 2
 	// requestThreads: of the requests, one at a time reads files.
 	requestThreads = 1
+	// kubeThreads: the writer to the API server, in a read of its credentials or of
+	// what names are resolved by.
+	kubeThreads = 1
 	// goThreads run Go code while all those wait: with GOMAXPROCS=1 one, and two to spare.
 	goThreads = 3
 	// runtimeThreads are the runtime's own: main's first one, sysmon, the template
@@ -28,7 +31,7 @@ const onceThreads = 8
 
 // workThreads are those that the daemon uses if each of its probes is stuck.
 func workThreads(probes int) int {
-	return probes + logThreads + writerThreads + requestThreads + goThreads
+	return probes + logThreads + writerThreads + requestThreads + kubeThreads + goThreads
 }
 
 // daemonThreads are all that it has then.

@@ -47,6 +47,8 @@ type Config struct {
 	Catalogue *problem.Catalogue
 	// MinSeverity is the severity from which a problem turns its condition True.
 	MinSeverity problem.Severity
+	// Kube says what is published to the API server.
+	Kube Kube
 	// Probes are all probes, the disabled ones too.
 	Probes []probes.Spec
 }
@@ -71,6 +73,7 @@ func defaults() Config {
 		LookBack:    10 * time.Minute,
 		StateFile:   "/var/lib/nodevitals/state.json",
 		MinSeverity: problem.Critical,
+		Kube:        Kube{Publish: true, Events: true},
 		Probes:      probes.All(),
 	}
 }
@@ -170,6 +173,7 @@ func (c *Config) check() []mistake {
 	if c.MinSeverity == 0 {
 		bad = append(bad, mistake{[]string{"conditions", "minSeverity"}, "is none of info, warning, critical"})
 	}
+	bad = append(bad, c.Kube.check()...)
 	for _, s := range c.Probes {
 		path := []string{"probes", s.Name()}
 		if s.Period < time.Second {

@@ -32,6 +32,8 @@ type conditions struct {
 	// MinSeverity is the severity, warning or critical, from which a problem turns
 	// its condition True.
 	MinSeverity string `yaml:"minSeverity"`
+	Prefix      string `yaml:"prefix"`
+	NPDTypes    bool   `yaml:"npdTypes"`
 }
 
 // npd says which configurations of node-problem-detector to read.
@@ -53,6 +55,7 @@ func (c *Config) document() reflect.Value {
 		field("StateFile", "stateFile", reflect.TypeFor[string]()),
 		field("Logs", "logs", reflect.TypeFor[logs]()),
 		field("Conditions", "conditions", reflect.TypeFor[conditions]()),
+		field("Kubernetes", "kubernetes", reflect.TypeFor[kubernetes]()),
 		field("Rules", "rules", reflect.TypeFor[[]rules.RuleSpec]()),
 		field("NPD", "npd", reflect.TypeFor[npd]()),
 		field("Probes", "probes", reflect.StructOf(fields)),
@@ -61,7 +64,8 @@ func (c *Config) document() reflect.Value {
 	v.FieldByName("Listen").SetString(c.Listen)
 	v.FieldByName("StateFile").SetString(c.StateFile)
 	v.FieldByName("Logs").Set(reflect.ValueOf(logs{Files: c.LogFiles, Journal: c.JournalDirs, Kmsg: c.Kmsg, LookBack: c.LookBack}))
-	v.FieldByName("Conditions").Set(reflect.ValueOf(conditions{c.MinSeverity.String()}))
+	v.FieldByName("Conditions").Set(reflect.ValueOf(conditions{c.MinSeverity.String(), c.Kube.Prefix, c.Kube.NPDTypes}))
+	v.FieldByName("Kubernetes").Set(reflect.ValueOf(c.Kube.document()))
 	v.FieldByName("NPD").Set(reflect.ValueOf(npd{Quiet: time.Hour}))
 	for i, s := range c.Probes {
 		p := v.FieldByName("Probes").Field(i)
@@ -110,7 +114,9 @@ func (c *Config) apply(doc reflect.Value) ownRules {
 	}
 	// check tells that it is no severity.
 	c.MinSeverity = 0
-	_ = c.MinSeverity.UnmarshalText([]byte(doc.FieldByName("Conditions").Interface().(conditions).MinSeverity))
+	cond := doc.FieldByName("Conditions").Interface().(conditions)
+	_ = c.MinSeverity.UnmarshalText([]byte(cond.MinSeverity))
+	c.Kube = doc.FieldByName("Kubernetes").Interface().(kubernetes).apply(cond)
 	n := doc.FieldByName("NPD").Interface().(npd)
 	return ownRules{
 		specs: doc.FieldByName("Rules").Interface().([]rules.RuleSpec), units: l.Units, npd: n.Configs, quiet: n.Quiet,

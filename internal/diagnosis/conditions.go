@@ -21,13 +21,14 @@ const (
 func Conditions(c *problem.Catalogue, problems []problem.Problem, kinds []problem.KindStatus, minSeverity problem.Severity) []problem.Condition {
 	var out []problem.Condition
 	for _, typ := range c.Conditions() {
-		out = append(out, condition(c, typ, problems, kinds, minSeverity))
+		of := func(k problem.Kind) bool { d, ok := c.Get(k); return ok && d.Condition == typ }
+		out = append(out, condition(typ, of, problems, kinds, minSeverity))
 	}
 	return out
 }
 
-func condition(c *problem.Catalogue, typ string, problems []problem.Problem, kinds []problem.KindStatus, minSeverity problem.Severity) problem.Condition {
-	of := func(k problem.Kind) bool { d, ok := c.Get(k); return ok && d.Condition == typ }
+// condition sums up the kinds that of picks.
+func condition(typ string, of func(problem.Kind) bool, problems []problem.Problem, kinds []problem.KindStatus, minSeverity problem.Severity) problem.Condition {
 	var mild *problem.Problem
 	for i, p := range problems {
 		if !of(p.Kind) || p.Scope != problem.NodeScope {

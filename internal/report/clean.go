@@ -1,46 +1,9 @@
 package report
 
-import (
-	"fmt"
-	"strings"
-	"unicode"
-	"unicode/utf8"
-)
+import "github.com/nodevitals/nodevitals/internal/problem"
 
 // maxShown bounds any single text from outside, in runes.
 const maxShown = 400
 
-// clean makes text from outside (log lines, process names) safe to show: no
-// control characters, so no terminal escapes and no forged lines; valid UTF-8;
-// bounded length.
-func clean(s string) string {
-	plain := true
-	for _, r := range s {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			plain = false
-			break
-		}
-	}
-	if plain && len(s) <= maxShown {
-		return s
-	}
-	var b strings.Builder
-	n := 0
-	for i, r := range s {
-		if n++; n > maxShown {
-			b.WriteString("…")
-			break
-		}
-		switch {
-		case r == utf8.RuneError:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		case r == '\t':
-			b.WriteByte(' ')
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	return b.String()
-}
+// clean makes text from outside safe to show.
+func clean(s string) string { return problem.Clean(s, maxShown) }

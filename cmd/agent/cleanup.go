@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nodevitals/nodevitals/internal/agent"
+	"github.com/nodevitals/nodevitals/internal/host"
+)
+
+// cleanupWithin bounds what `agent cleanup` takes for one Node.
+const cleanupWithin = 30 * time.Second
+
+func newCleanup(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "cleanup [NODE...]", Short: "Remove our conditions from this Node, or from those named, for good",
+		Long: `Conditions stay on a Node when the agent goes: that it restarts is no news of the
+node. Run this after the agent was uninstalled. It removes only what nodevitals
+has written, and reaches the API server as the agent does.`,
+		Example: "  agent cleanup --kubeconfig admin.conf worker-1 worker-2",
+		RunE: func(cmd *cobra.Command, nodes []string) error {
+			c, err := o.load()
+			if err != nil {
+				return err
+			}
+			h, err := host.New(o.root)
+			if err != nil {
+				return err
+			}
+			if len(nodes) == 0 {
+				nodes = []string{""}
+			}
+			for _, n := range nodes {
+				ctx, cancel := context.WithTimeout(cmd.Context(), cleanupWithin)
+				removed, err := agent.New(h, c, version).Cleanup(ctx, n)
+				cancel()
+				if err != nil {
+					return err
+				}
+				if len(removed) == 0 {
+					removed = []string{"nothing of ours was there"}
+				}
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), strings.TrimSpace(n+" removed:"), strings.Join(removed, ", ")); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}

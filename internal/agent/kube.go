@@ -1,0 +1,97 @@
+package agent
+
+// This file: which API server the node's conditions go to, if any, and as whose.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/nodevitals/nodevitals/internal/config"
+	"github.com/nodevitals/nodevitals/internal/report/kube"
+)
+
+// access says how to reach the API server, and the name of our own Node there.
+func (a *Agent) access() (kube.Access, error) {
+	k := a.config.Kube
+	access := kube.Access{
+		Kubeconfig: k.Kubeconfig, Node: k.NodeName, Impersonate: k.ImpersonateNode, Agent: "nodevitals/" + a.facts.Agent,
+	}
+	if access.Node == "" {
+		access.Node = os.Getenv("NODE_NAME")
+	}
+	if access.Node == "" {
+		access.Node = strings.ToLower(a.facts.Node) // as kubelet does (nodeutil.GetHostname)
+	}
+	if !config.ValidNodeName(access.Node) {
+		return access, fmt.Errorf("%q is no name of a Node (lower case letters, digits, dots, hyphens): set --node-name or $NODE_NAME", access.Node)
+	}
+	return access, access.Check()
+}
+
+// newKube makes the reporter to the API server, where there is one. A host without
+// Kubernetes is examined all the same.
+func (l *loop) newKube() error {
+	a := l.agent
+	if !a.config.Kube.Publish {
+		l.log.Info("nothing is published to the API server: kubernetes.publish is off")
+		return nil
+	}
+	access, err := a.access()
+	if errors.Is(err, kube.ErrNoCluster) {
+		l.log.Info("nothing is published to an API server", "reason", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var memory kube.Memory
+	if len(l.kubeMemory) > 0 {
+		if err := json.Unmarshal(l.kubeMemory, &memory); err != nil {
+			l.warn("cannot go on from what was published before: " + err.Error())
+		}
+	}
+	l.kube = kube.New(kube.Options{
+		Access:     access,
+		Conditions: kube.ConditionOptions{Prefix: a.config.Kube.Prefix, NPDTypes: a.config.Kube.NPDTypes},
+		Events:     a.config.Kube.Events, Catalogue: a.catalogue, Log: l.log,
+	}, memory)
+	l.log.Info("publishing to the API server", "node", access.Node)
+	return nil
+}
+
+// rememberKube is what the state file keeps of what was published. Where nothing
+// is published now, what was before is kept for `agent cleanup`.
+func (l *loop) rememberKube() json.RawMessage {
+	if l.kube == nil {
+		return l.kubeMemory
+	}
+	memory, err := l.kube.Remember()
+	if err != nil {
+		l.warn("cannot save what was published: " + err.Error())
+	}
+	return memory
+}
+
+// Cleanup removes our conditions from a Node, by default our own, and says which.
+func (a *Agent) Cleanup(ctx context.Context, node string) ([]string, error) {
+	if node != "" {
+		a.config.Kube.NodeName = node
+	}
+	access, err := a.access()
+	if err != nil {
+		return nil, err
+	}
+	var memory kube.Memory
+	if raw, err := readState(a.config.StateFile); err == nil {
+		var s savedState
+		// Without a memory, types and reasons tell what is ours.
+		if json.Unmarshal(raw, &s) == nil && json.Unmarshal(s.Kube, &memory) == nil && memory.Node != access.Node {
+			memory = kube.Memory{}
+		}
+	}
+	return kube.Cleanup(ctx, access, a.catalogue, memory.Types())
+}

@@ -1,0 +1,188 @@
+package kube
+
+// This file: what our conditions are, since when, and what of that the Node
+// already shows. It is pure: times come in from outside.
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodevitals/nodevitals/internal/diagnosis"
+	"github.com/nodevitals/nodevitals/internal/problem"
+)
+
+// holdFor is how long after its start the agent lets a condition stand as the
+// Node has it while it has no verdict of its own yet. First runs take seconds;
+// whatever takes longer than this is not about to come.
+const holdFor = 2 * time.Minute
+
+// standing is one condition and since when it has had its status.
+type standing struct {
+	Status  problem.ConditionStatus `json:"status"`
+	Reason  string                  `json:"reason"`
+	Message string                  `json:"message"`
+	Since   time.Time               `json:"since"`
+	// fresh: this process has no other word of Since than its own first look.
+	fresh bool
+}
+
+func (s standing) starting() bool { return s.Reason == diagnosis.ReasonStarting }
+
+// same: nothing but times differs.
+func (s standing) same(o standing) bool {
+	return s.Status == o.Status && s.Reason == o.Reason && s.Message == o.Message
+}
+
+// board holds the conditions as they should be, and as they were last written.
+type board struct {
+	holdUntil time.Time
+	order     []string // types, as they are to be written
+	stands    map[string]standing
+	// shown is what the Node shows of ours, as far as is known: what was written
+	// last, or found there. A type whose write may or may not have arrived is in
+	// maybe, too.
+	shown map[string]standing
+	maybe map[string]bool
+}
+
+func newBoard(start time.Time) *board {
+	return &board{
+		holdUntil: start.Add(holdFor),
+		stands:    map[string]standing{}, shown: map[string]standing{}, maybe: map[string]bool{},
+	}
+}
+
+// see takes in the conditions of a snapshot made at the time now.
+func (b *board) see(conditions []problem.Condition, now time.Time) {
+	b.order = b.order[:0]
+	present := map[string]bool{}
+	for _, c := range conditions {
+		b.order = append(b.order, c.Type)
+		present[c.Type] = true
+		next := standing{Status: c.Status, Reason: c.Reason, Message: c.Message, Since: now}
+		old, known := b.stands[c.Type]
+		switch {
+		case !known:
+			next.fresh = true
+		case next.starting() && !old.starting() && now.Before(b.holdUntil):
+			continue // a restart of the agent is no news of the node
+		case old.Status == next.Status:
+			next.Since, next.fresh = old.Since, old.fresh
+		}
+		b.stands[c.Type] = next
+	}
+	maps.DeleteFunc(b.stands, func(typ string, _ standing) bool { return !present[typ] })
+}
+
+// adopt takes in what the Node shows of ours before the first write: what an
+// earlier run of the agent has left, perhaps on another boot.
+func (b *board) adopt(found map[string]standing) {
+	b.forget()
+	for typ, f := range found {
+		b.shown[typ] = f
+		s, known := b.stands[typ]
+		switch {
+		case !known: // it will be removed, or its first snapshot is still to come
+		case s.starting() && !f.starting():
+			b.stands[typ] = f // see goes on from it
+		case s.Status != f.Status:
+		case s.fresh || f.Since.After(s.Since):
+			// Without a memory of our own the Node's word counts; with one, the later:
+			// the memory may be some seconds older than the last write.
+			s.Since, s.fresh = f.Since, false
+			b.stands[typ] = s
+		}
+	}
+}
+
+// difference is how much what stands differs from what is shown.
+type difference uint8
+
+const (
+	none    difference = iota
+	wording            // only messages
+	news               // a status, a reason, a type that came or went
+)
+
+func (b *board) differs() difference {
+	d := none
+	for typ, s := range b.stands {
+		shown, there := b.shown[typ]
+		switch {
+		case !there || shown.Status != s.Status || shown.Reason != s.Reason:
+			return news
+		case shown.Message != s.Message:
+			d = wording
+		}
+	}
+	if len(b.leftovers()) > 0 {
+		return news
+	}
+	return d
+}
+
+// leftovers are types that the Node shows, or may show, and that stand no more.
+func (b *board) leftovers() []string {
+	gone := map[string]bool{}
+	for typ := range b.shown {
+		gone[typ] = true
+	}
+	maps.Copy(gone, b.maybe)
+	maps.DeleteFunc(gone, func(typ string, _ bool) bool { _, stands := b.stands[typ]; return stands })
+	return sorted(gone)
+}
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// write is one patch of the Node, and what it will have changed.
+type write struct {
+	body    []byte
+	stands  map[string]standing
+	removed []string
+}
+
+// compose makes the patch that brings the Node up to date. It names only our own
+// conditions, so that nobody else's are touched: the API server merges the list
+// by type (patchStrategy:"merge" patchMergeKey:"type").
+func (b *board) compose(now time.Time) (write, error) {
+	w := write{stands: maps.Clone(b.stands), removed: b.leftovers()}
+	list := []any{}
+	for _, typ := range b.order {
+		s := b.stands[typ]
+		list = append(list, corev1.NodeCondition{
+			Type: corev1.NodeConditionType(typ), Status: corev1.ConditionStatus(s.Status),
+			Reason: s.Reason, Message: s.Message,
+			LastHeartbeatTime: metav1.NewTime(now), LastTransitionTime: metav1.NewTime(s.Since),
+		})
+	}
+	for _, typ := range w.removed {
+		list = append(list, map[string]string{"$patch": "delete", "type": typ})
+	}
+	var err error
+	w.body, err = json.Marshal(map[string]any{"status": map[string]any{"conditions": list}})
+	return w, err
+}
+
+// wrote notes that a write has arrived.
+func (b *board) wrote(w write) {
+	b.shown = w.stands
+	clear(b.maybe)
+}
+
+// unsure notes that a write may have arrived and may not have.
+func (b *board) unsure(w write) {
+	for typ := range w.stands {
+		b.maybe[typ] = true
+	}
+}
+
+// forget drops all knowledge of the Node: it was deleted, or made anew.
+func (b *board) forget() {
+	clear(b.shown)
+	clear(b.maybe)
+}

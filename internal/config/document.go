@@ -32,8 +32,14 @@ type conditions struct {
 	// MinSeverity is the severity, warning or critical, from which a problem turns
 	// its condition True.
 	MinSeverity string `yaml:"minSeverity"`
-	Prefix      string `yaml:"prefix"`
-	NPDTypes    bool   `yaml:"npdTypes"`
+	// Prefix stands in front of our conditions' types on the Node: letters that
+	// begin with a capital, or a domain with a slash. Where another program writes
+	// a condition of the same name, this keeps the two apart.
+	Prefix string `yaml:"prefix"`
+	// NPDTypes: publish node-problem-detector's own condition types (KernelDeadlock,
+	// ReadonlyFilesystem, FrequentKubeletRestart and so on) as well, for consumers
+	// that know those.
+	NPDTypes bool `yaml:"npdTypes"`
 }
 
 // npd says which configurations of node-problem-detector to read.

@@ -19,11 +19,20 @@ type Kube struct {
 }
 
 type kubernetes struct {
-	Publish         bool   `yaml:"publish"`
-	Events          bool   `yaml:"events"`
-	Kubeconfig      string `yaml:"kubeconfig"`
-	NodeName        string `yaml:"nodeName"`
-	ImpersonateNode bool   `yaml:"impersonateNode"`
+	// Publish: write NodeConditions to the API server, where there is one.
+	Publish bool `yaml:"publish"`
+	// Events: write Events, too.
+	Events bool `yaml:"events"`
+	// Kubeconfig is the file that says how to reach the API server, with a client
+	// certificate, a token or a tokenFile; without it the service account of our pod
+	// is used. One that runs a program to get its credentials is refused.
+	Kubeconfig string `yaml:"kubeconfig"`
+	// NodeName is the name of this machine's Node; without it $NODE_NAME, else the
+	// host's name.
+	NodeName string `yaml:"nodeName"`
+	// ImpersonateNode: come to the API server as the node itself, which a cluster can
+	// restrict to the node that our pod runs on (constrained impersonation).
+	ImpersonateNode bool `yaml:"impersonateNode"`
 }
 
 func (k Kube) document() kubernetes {
@@ -43,7 +52,7 @@ var conditionPrefix = regexp.MustCompile(`^([a-z0-9]([-a-z0-9.]{0,200}[a-z0-9])?
 
 var nodeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
 
-// ValidNodeName: a Node's name is a DNS subdomain (RFC 1123).
+// ValidNodeName reports whether s can be a Node's name: a DNS subdomain (RFC 1123).
 func ValidNodeName(s string) bool { return nodeName.MatchString(s) }
 
 func (k Kube) check() []mistake {

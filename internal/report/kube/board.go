@@ -33,11 +33,6 @@ type standing struct {
 
 func (s standing) starting() bool { return s.Reason == diagnosis.ReasonStarting }
 
-// same: nothing but times differs.
-func (s standing) same(o standing) bool {
-	return s.Status == o.Status && s.Reason == o.Reason && s.Message == o.Message
-}
-
 // board holds the conditions as they should be, and as they were last written.
 type board struct {
 	holdUntil time.Time

@@ -53,13 +53,13 @@ func (p *pace) due(d difference, now time.Time) time.Time {
 	if d != news {
 		p.newsAt = time.Time{}
 	}
-	switch {
-	case d == news:
+	switch d {
+	case news:
 		if p.newsAt.IsZero() {
 			p.newsAt, p.settled = now, time.Duration((0.2+0.8*p.chance())*float64(settle))
 		}
 		at = earlier(at, later(p.newsAt.Add(p.settled), p.lastNews.Add(between)))
-	case d == wording:
+	case wording:
 		at = earlier(at, p.lastWrite.Add(betweenWordings))
 	}
 	if !p.again.IsZero() {
@@ -74,9 +74,9 @@ func (p *pace) due(d difference, now time.Time) time.Time {
 // wrote notes a write that has arrived. late says that an earlier one, given up
 // without an answer, may still arrive after it.
 func (p *pace) wrote(d difference, late bool, now time.Time) {
-	p.lastWrite, p.failures, p.again = now, 0, time.Time{}
+	p.lastWrite, p.failures, p.again, p.newsAt = now, 0, time.Time{}, time.Time{}
 	if d == news {
-		p.lastNews, p.newsAt = now, time.Time{}
+		p.lastNews = now
 	}
 	if late {
 		p.again = now.Add(between)

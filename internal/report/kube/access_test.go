@@ -1,0 +1,195 @@
+package kube
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// kubeconfig writes one with the given lines of its user, and its cluster's CA.
+func kubeconfig(t *testing.T, server *httptest.Server, user string) string {
+	t.Helper()
+	dir := t.TempDir()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	put(t, filepath.Join(dir, "ca.crt"), string(ca))
+	path := filepath.Join(dir, "config")
+	put(t, path, fmt.Sprintf(`apiVersion: v1
+kind: Config
+current-context: c
+contexts: [{name: c, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: %q, certificate-authority: ca.crt}}]
+users: [{name: u, user: {%s}}]
+`, server.URL, user))
+	return path
+}
+
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// seen serves a Node, and says as whom each request came.
+func seen(t *testing.T) (*httptest.Server, chan string) {
+	who := make(chan string, 10)
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who <- strings.TrimSpace(r.Header.Get("Authorization") + " " + r.Header.Get("Impersonate-User"))
+		_, _ = w.Write([]byte(emptyNode))
+	}))
+	t.Cleanup(s.Close)
+	return s, who
+}
+
+func get(a Access) (ownNode, error) {
+	c, err := dial(a)
+	if err != nil {
+		return ownNode{}, err
+	}
+	defer c.close()
+	return c.get(context.Background())
+}
+
+func TestTokenFileIsReadAgain(t *testing.T) {
+	server, who := seen(t)
+	path := kubeconfig(t, server, "tokenFile: token")
+	token := filepath.Join(filepath.Dir(path), "token")
+	for _, want := range []string{"one", "two"} {
+		put(t, token, want)
+		n, err := get(Access{Kubeconfig: path, Node: "n1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := <-who; got != "Bearer "+want || n.Metadata.UID != "u1" || len(n.Status.Conditions) != 1 {
+			t.Errorf("came as %q, want token %s; %+v", got, want, n)
+		}
+	}
+	if _, err := get(Access{Kubeconfig: path, Node: "n1", Impersonate: true}); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-who; got != "Bearer two system:node:n1" {
+		t.Errorf("came as %q", got)
+	}
+	put(t, path, "{")
+	if _, err := get(Access{Kubeconfig: path}); asFailure(err).result != credentials {
+		t.Errorf("a broken kubeconfig: %v", err)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	server, _ := seen(t)
+	for user, want := range map[string]string{
+		"token: abc": "",
+		"client-certificate: missing.crt, client-key: missing.key":                                  "", // they may come
+		"exec: {apiVersion: client.authentication.k8s.io/v1, command: aws, interactiveMode: Never}": "runs a program (exec: aws)",
+		"auth-provider: {name: gcp}": `uses the auth-provider "gcp"`,
+	} {
+		err := Access{Kubeconfig: kubeconfig(t, server, user), Node: "n1"}.Check()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", user, err, want)
+		}
+	}
+	if err := (Access{Kubeconfig: "/does/not/exist"}).Check(); err != nil {
+		t.Errorf("a kubeconfig that kubeadm has yet to write: %v", err)
+	}
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	if err := (Access{}).Check(); !errors.Is(err, ErrNoCluster) {
+		t.Errorf("no cluster: %v", err)
+	}
+}
+
+// TestRealFailures: what Go's own HTTP and TLS say becomes the right result.
+func TestRealFailures(t *testing.T) {
+	server, _ := seen(t)
+	good := kubeconfig(t, server, "token: abc")
+	other := httptest.NewUnstartedServer(http.NotFoundHandler())
+	other.TLS = &tls.Config{Certificates: []tls.Certificate{selfSigned(t, time.Now().Add(-time.Hour))}}
+	other.StartTLS()
+	t.Cleanup(other.Close)
+	redirect := httptest.NewTLSServer(http.RedirectHandler("https://example.com/", http.StatusFound))
+	t.Cleanup(redirect.Close)
+	page := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "7")
+		http.Error(w, "<html>\x1b[31mproxy", http.StatusBadGateway)
+	}))
+	t.Cleanup(page.Close)
+	garbage := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }))
+	t.Cleanup(garbage.Close)
+	closed := httptest.NewTLSServer(http.NotFoundHandler())
+	gone := kubeconfig(t, closed, "token: abc")
+	closed.Close()
+	unknown := strings.Replace(read(t, good), server.URL, redirect.URL, 1)
+	put(t, good+"2", strings.Replace(unknown, "certificate-authority: ca.crt", "", 1))
+	for name, x := range map[string]struct {
+		path string
+		want result
+		text string
+		late bool
+	}{
+		"redirection":      {kubeconfig(t, redirect, "token: abc"), rejected, "302", false},
+		"a proxy's page":   {kubeconfig(t, page, "token: abc"), serverError, "502", false},
+		"not JSON":         {kubeconfig(t, garbage, "token: abc"), unreachable, "answer", true},
+		"connection":       {gone, unreachable, "refused", true},
+		"expired":          {kubeconfig(t, other, "token: abc"), untrusted, "expired", false},
+		"not our CA":       {good + "2", untrusted, "unknown authority", false},
+		"missing CA":       {missingCA(t, server), credentials, "ca.crt", false},
+		"missing key pair": {kubeconfig(t, server, "client-certificate: a.crt, client-key: a.key"), credentials, "a.crt", false},
+	} {
+		_, err := get(Access{Kubeconfig: x.path, Node: "n1"})
+		f := asFailure(err)
+		if f.result != x.want || !strings.Contains(f.text, x.text) || f.late != x.late || strings.Contains(f.text, "\x1b") {
+			t.Errorf("%s: %s %q late %v, want %s %q late %v", name, f.result, f.text, f.late, x.want, x.text, x.late)
+		}
+	}
+	_, err := get(Access{Kubeconfig: kubeconfig(t, page, "token: abc"), Node: "n1"})
+	if f := asFailure(err); f.after != 7*time.Second {
+		t.Errorf("Retry-After: %v", f.after)
+	}
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 0, errors.New("no answer within 0"))
+	defer cancel()
+	c, err := dial(Access{Kubeconfig: good, Node: "n1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.get(ctx); asFailure(err).result != timedOut {
+		t.Errorf("time-out: %v", err)
+	}
+}
+
+func missingCA(t *testing.T, s *httptest.Server) string {
+	path := kubeconfig(t, s, "token: abc")
+	if err := os.Remove(filepath.Join(filepath.Dir(path), "ca.crt")); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for v, want := range map[string]time.Duration{
+		"": 0, "1": time.Second, "-3": 0, "soon": 0, "99999999999": 0, "9999999": time.Hour,
+		"Fri, 02 Jan 2026 03:05:05 GMT": time.Minute, "Fri, 02 Jan 2026 03:03:05 GMT": 0,
+	} {
+		if got := retryAfter(http.Header{"Retry-After": {v}}, now); got != want && v != "99999999999" {
+			t.Errorf("%q: %v, want %v", v, got, want)
+		}
+	}
+}

@@ -3,7 +3,6 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -42,22 +41,6 @@ func TestEveryAlertTellsWhatToDo(t *testing.T) {
 	for _, k := range problem.Builtin().All() {
 		if !seen["Nodevitals"+string(k.Kind)] {
 			t.Errorf("%s has no alert", k.Kind)
-		}
-	}
-}
-
-// A limit that the catalogue names is either foretold or known to have no end.
-func TestEveryLimitIsForetoldOrExcepted(t *testing.T) {
-	endless := []string{
-		"pressure_io_full", "pressure_memory_full", "pressure_cpu_some", "cpu_steal", // shares of time
-		"memory_fragmentation", "eviction", "clock_error", // distances that shrink and grow again
-		"cgroups_empty", "cgroups_dying", "zombie_processes", "deleted_bytes", "slab_unreclaimable", "kubelet_memory", "link_carrier_changes", // thresholds, not limits
-	}
-	for _, d := range problem.Builtin().All() {
-		for _, r := range d.Resources {
-			if !slices.Contains(exhaustible, r) && !slices.Contains(endless, r) {
-				t.Errorf("%s of %s: will it be used up, or has it no end? Say so in rules.go or here", r, d.Kind)
-			}
 		}
 	}
 }

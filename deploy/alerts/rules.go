@@ -83,15 +83,12 @@ label_replace(nodevitals_problem{severity=~"warning|critical"}, "cause", "$1", "
 	}}
 }
 
-// exhaustible are the resources of which something is left over until the limit.
-// The others (pressure, ages, refusals) have no such end.
-var exhaustible = []string{
-	"pid_max", "threads_max", "cgroup_pids", "unit_tasks", "user_processes",
-	"file_handles", "daemon_files",
-	"filesystem_bytes", "filesystem_inodes", "volume_bytes", "volume_inodes",
-	"inotify_instances", "inotify_watches",
-	"conntrack_entries", "neighbour_entries", "tcp_memory", "tcp_orphans",
-	"cgroup_memory_ids", "mounts", "pod_ips",
+// endless are the resources that do not fill up: shares of time, distances that
+// shrink and grow again, ages, and thresholds that are not limits.
+var endless = []string{
+	"pressure_.*", "cpu_steal", "memory_fragmentation", "eviction", "clock_error",
+	".*_restarts", "runtime_answer", "cgroups_empty", "cgroups_dying", "zombie_processes", "deleted_bytes",
+	"slab_unreclaimable", "kubelet_memory", "oom_kills", "certificate_.*", "disk_.*",
 }
 
 func limitRules() []rule {
@@ -99,9 +96,9 @@ func limitRules() []rule {
 		Alert: "NodevitalsLimitSoonReached",
 		// From half of the limit on: a line through the noise of an idle resource leads
 		// anywhere. An hour of growth foretells four.
-		Expr: fmt.Sprintf(`nodevitals_limit_used{resource=~"%[1]s"} / nodevitals_limit_max{resource=~"%[1]s"} > 0.5
+		Expr: fmt.Sprintf(`nodevitals_limit_used{resource!~"%s"} / nodevitals_limit_max > 0.5
   and
-predict_linear(nodevitals_limit_used{resource=~"%[1]s"}[1h], 4 * 3600) > nodevitals_limit_max{resource=~"%[1]s"}`, strings.Join(exhaustible, "|")),
+predict_linear(nodevitals_limit_used[1h], 4 * 3600) > nodevitals_limit_max`, strings.Join(endless, "|")),
 		For:    "15m",
 		Keep:   keep,
 		Labels: map[string]string{"severity": "warning"},

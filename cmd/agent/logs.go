@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +17,9 @@ import (
 	"github.com/nodevitals/nodevitals/internal/host"
 	"github.com/nodevitals/nodevitals/internal/journal"
 	"github.com/nodevitals/nodevitals/internal/journal/journalfile"
+	"github.com/nodevitals/nodevitals/internal/problem"
 	"github.com/nodevitals/nodevitals/internal/rules"
+	"github.com/nodevitals/nodevitals/internal/tracker"
 )
 
 // This file: the commands that deal with logs by themselves.
@@ -31,7 +34,9 @@ func newMatch() *cobra.Command {
 		Use: "match", Short: "Say of log lines on standard input which rules match them",
 		Long: `match reads log lines as they stand in a log file from standard input and
 prints for each: the kinds whose rules match it, comma-separated, or "-"; a tab;
-the line. Your own rules in the configuration take part.`,
+the line. Your own rules in the configuration take part. What only matters when
+it is said of several names, or for long, is printed from the line on that makes
+it matter.`,
 		Example: "  journalctl -u kubelet -o cat | agent match --source kubelet | grep -v '^-'",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -47,15 +52,16 @@ the line. Your own rules in the configuration take part.`,
 			if err != nil {
 				return err
 			}
-			return match(cmd.InOrStdin(), cmd.OutOrStdout(), c.Rules, from)
+			return match(cmd.InOrStdin(), cmd.OutOrStdout(), c, from)
 		},
 	}
 	cmd.Flags().StringVar(&source, "source", "any", "whose lines they are: any, kubelet, docker, containerd, crio, kernel, kube-proxy, systemd, coredns, pod")
 	return cmd
 }
 
-func match(in io.Reader, out io.Writer, set *rules.Set, from rules.Source) error {
+func match(in io.Reader, out io.Writer, c config.Config, from rules.Source) error {
 	r := bufio.NewReaderSize(in, maxMatchLine)
+	together := tracker.New(c.Catalogue, false)
 	w := bufio.NewWriter(out)
 	for {
 		line, err := r.ReadSlice('\n')
@@ -63,9 +69,9 @@ func match(in io.Reader, out io.Writer, set *rules.Set, from rules.Source) error
 			line = trimEnd(line)
 			rec := journal.Record{Message: line, Kernel: from == rules.Kernel}
 			var kinds []string
-			for _, c := range set.MatchText(&rec, time.Now(), from) {
-				if !c.Resolves {
-					kinds = append(kinds, string(c.Kind))
+			for _, claim := range c.Rules.MatchText(&rec, time.Now(), from) {
+				if matters(together, &rec, claim) {
+					kinds = append(kinds, string(claim.Kind))
 				}
 			}
 			if len(kinds) == 0 {
@@ -87,6 +93,23 @@ func match(in io.Reader, out io.Writer, set *rules.Set, from rules.Source) error
 			}
 		}
 	}
+}
+
+// matters reports whether a line says that something is wrong: by itself, or
+// together with those before it that do not do so either.
+func matters(together *tracker.Tracker, r *journal.Record, c problem.Claim) bool {
+	if c.Resolves {
+		return false
+	}
+	if c.Logs.Distinct == "" && c.Logs.Lasting == 0 {
+		return true
+	}
+	at := r.Time
+	if at.IsZero() {
+		at = time.Now()
+	}
+	together.Match(time.Duration(at.UnixNano()), c)
+	return slices.ContainsFunc(together.Active(), func(p problem.Tracked) bool { return p.Kind == c.Kind && p.Subject == c.Subject })
 }
 
 func trimEnd(line []byte) []byte {

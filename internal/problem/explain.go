@@ -94,7 +94,7 @@ func (d Definition) raised() []string {
 	if d.Sources&Log != 0 {
 		lines := "on the first line"
 		if d.Logs.N > 1 {
-			lines = fmt.Sprintf("on %d lines within %s", d.Logs.N, period(d.Logs.Within))
+			lines = fmt.Sprintf("on %d lines within %s; those that several layers write about one call count once", d.Logs.N, period(d.Logs.Within))
 		}
 		out = append(out, "From logs: "+lines+".")
 	}

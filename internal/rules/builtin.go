@@ -37,6 +37,8 @@ const (
 		`|snap\.microk8s\.daemon-kube(?:lite|let)|snap\.kubelet-eks\.daemon|snap\.k8s\.kubelet)\.service`
 	// runtimeUnits are the units of container runtimes.
 	runtimeUnits = `(?:containerd|docker|crio|cri-docker|snap\.microk8s\.daemon-containerd|snap\.docker\.dockerd)\.service`
+	// klogFatal begins a line of klog's severity F, after which the program ends.
+	klogFatal = `^F\d{4} \d\d:`
 	// device is a block device as the kernel names it.
 	device = `[a-zA-Z][\w.!-]*`
 )

@@ -7,13 +7,13 @@ func clockRules() []Rule {
 	return []Rule{
 		{
 			// systemd's manager, journald.
-			Kind: problem.ClockJumped, Sources: Systemd,
+			Kind: problem.ClockJumped, Name: "systemd", Sources: Systemd,
 			Pattern: `^Time has been changed|^Time jumped backwards`,
 			Message: "the system's clock was set",
 		},
 		{
 			// chronyd, ntpd.
-			Kind: problem.ClockJumped, Sources: Systemd,
+			Kind: problem.ClockJumped, Name: "ntp", Sources: Systemd,
 			Pattern: `System clock was stepped by (?P<seconds>[-+]?\d+)|System clock wrong by|\btime reset [-+]\d+|\bstep time server`,
 			Exclude: `by [-+]?[0-4]\.\d+ s|reset [-+][0-4]\.\d+ s|offset [-+]?[0-4]\.\d+ s`,
 			Message: "the system's clock was set[ by {seconds} s]",

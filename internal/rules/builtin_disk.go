@@ -11,27 +11,21 @@ func diskRules() []Rule {
 	return []Rule{
 		{
 			Kind: problem.NoSpaceLeft, Sources: Host,
-			Pattern: `(?P<path>/[^\s:"\\]+)\\*"?: [Nn]o space left on device`, Exclude: notDisk,
-			Message: "a write to {path} failed: no space left on device",
+			Pattern: `(?:(?P<path>/[^\s:"\\]+)\\*"?: )?(?:[Nn]o space left on device|\(28: No space left)`, Exclude: notDisk,
+			Message: "[{identifier}: ]a write[ to {path}] failed: no space left on device",
 		},
 		{
-			Kind: problem.NoSpaceLeft, Sources: Host,
-			Pattern: `[Nn]o space left on device|\(28: No space left`, Exclude: notDisk,
-			Message: "[{identifier}: ]a write failed: no space left on device",
+			// Structured, then before 1.20.
+			Kind: problem.EvictionImminent, Name: "reclaim", Sources: Kubelet,
+			Pattern: `[Ee]viction manager: (?:attempting to reclaim|must evict pod\(s\) to reclaim)(?:` + quote + `?:?(?: resourceName=` + quote + `| )(?P<resource>[-\w.]+))?`,
+			Message: "kubelet's eviction manager must reclaim[ {resource}]",
 		},
 		{
-			// Structured, then before 1.20. "failed once" comes at every start.
-			Kind: problem.EvictionImminent, Sources: Kubelet,
-			Pattern: `(?:[Ee]viction manager: )(?:attempting to reclaim|must evict pod\(s\) to reclaim)` + quote + `?:?(?: resourceName=` + quote + `| )(?P<resource>[-\w.]+)`,
-			Message: "kubelet's eviction manager tries to reclaim {resource}",
-		},
-		{
-			Kind: problem.EvictionImminent, Sources: Kubelet,
-			Pattern: `[Ee]viction manager: (?:attempting to reclaim|must evict pod)` +
-				`|garbage collection failed multiple times in a row` +
-				`|failed to garbage collect required amount of images`,
+			// "failed once" comes at every start.
+			Kind: problem.EvictionImminent, Name: "images", Sources: Kubelet,
+			Pattern: `garbage collection failed multiple times in a row|failed to garbage collect required amount of images`,
 			Exclude: `collection failed once`,
-			Message: "kubelet cannot reclaim enough of a resource that runs short",
+			Message: "kubelet cannot remove enough images to make room",
 		},
 	}
 }

@@ -15,17 +15,17 @@ func kernelRules() []Rule {
 		{
 			// kernel/watchdog.c, kernel/watchdog_hld.c, kernel/rcu/tree_stall.h,
 			// kernel/workqueue.c.
-			Kind: problem.SoftLockup, Sources: Kernel,
+			Kind: problem.SoftLockup, Name: "soft", Sources: Kernel,
 			Pattern: `BUG: soft lockup - CPU#(?P<cpu>\d+) stuck for (?P<seconds>\d+)s`,
 			Message: "CPU {cpu} was stuck in the kernel for {seconds} s",
 		},
 		{
-			Kind: problem.SoftLockup, Sources: Kernel,
+			Kind: problem.SoftLockup, Name: "hard", Sources: Kernel,
 			Pattern: `Watchdog detected hard LOCKUP on cpu (?P<cpu>\d+)`,
 			Message: "CPU {cpu} was stuck in the kernel with interrupts off",
 		},
 		{
-			Kind: problem.SoftLockup, Sources: Kernel,
+			Kind: problem.SoftLockup, Name: "rcu", Sources: Kernel,
 			Pattern: `INFO: rcu_\w+ (?:self-)?detected (?:expedited )?stalls?|rcu_\w+ kthread starved for \d+ jiffies|BUG: workqueue lockup`,
 			Message: "a CPU did not come out of the kernel (RCU stall)",
 		},
@@ -37,25 +37,25 @@ func kernelRules() []Rule {
 			Message: "the kernel met a fault of its own",
 		},
 		{
-			Kind: problem.HardwareError, Sources: Kernel,
+			Kind: problem.HardwareError, Name: "firmware", Sources: Kernel,
 			Pattern: `\[Hardware Error\]: .*event severity: (?P<severity>fatal|recoverable)`,
 			Message: "the firmware reported a hardware error ({severity})",
 		},
 		{
-			Kind: problem.HardwareError, Sources: Kernel,
+			Kind: problem.HardwareError, Name: "cpu", Sources: Kernel,
 			Pattern: `\[Hardware Error\]: CPU \d+: Machine Check(?: Exception)?: [4-7f]|Uncorrected (?:hardware memory )?error|Fatal machine check|Machine [Cc]heck: Processor context corrupt`,
 			Exclude: `[Cc]orrected error, no action|severity=`,
 			Message: "a machine check that could not be corrected",
 		},
 		{
 			// drivers/edac: UE is uncorrected, CE corrected.
-			Kind: problem.HardwareError, Sources: Kernel,
+			Kind: problem.HardwareError, Name: "memory", Sources: Kernel,
 			Pattern: `EDAC .*: \d+ UE |Memory failure: 0x[0-9a-f]+: `, Exclude: `already hardware poisoned`,
 			Message: "memory has an error that could not be corrected",
 		},
 		{
 			// drivers/pci/pcie/aer.c.
-			Kind: problem.HardwareError, Sources: Kernel,
+			Kind: problem.HardwareError, Name: "pcie", Sources: Kernel,
 			Pattern: `(?P<pci>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.\d).*(?:severity=Uncorrected \(Fatal\)|AER: (?:Multiple )?Uncorrected \(Fatal\)|AER: Uncorrectable \(Fatal\))`,
 			Subject: "{pci}",
 			Message: "the PCIe device {pci} had a fatal error",
@@ -63,7 +63,7 @@ func kernelRules() []Rule {
 		{
 			// Those of NVIDIA's Xid codes that mean the GPU, its memory or its link; the
 			// others can come from the program that uses it.
-			Kind: problem.HardwareError, Sources: Kernel,
+			Kind: problem.HardwareError, Name: "gpu", Sources: Kernel,
 			Pattern: `NVRM: Xid \((?:PCI:)?(?P<pci>[0-9a-fA-F:.]+)\): (?P<xid>48|63|64|74|79|92|94|95|119),`,
 			Subject: "GPU {pci}",
 			Message: "the GPU {pci} reported Xid {xid}",

@@ -11,7 +11,7 @@ func kubeletRules() []Rule {
 	return []Rule{
 		{
 			// systemd, the second and third as before version 240.
-			Kind: problem.KubeletDown, Sources: Systemd,
+			Kind: problem.KubeletDown, Name: "unit", Sources: Systemd,
 			Pattern: `(?P<unit>` + kubeletUnits + `): (?:Start request repeated too quickly|[Mm]ain process exited, code=|Failed with result)` +
 				`|[Ss]tart request repeated too quickly for ` + kubeletUnits +
 				`|Unit ` + kubeletUnits + ` entered failed state`,
@@ -19,26 +19,46 @@ func kubeletRules() []Rule {
 			Message: "kubelet's unit has failed",
 		},
 		{
-			Kind: problem.KubeletDown, Sources: Kubelet, Sure: true,
-			Pattern: `^(?:panic: |fatal error: )`,
-			Message: "kubelet has crashed",
+			Kind: problem.KubeletDown, Name: "panic", Sources: Kubelet, Sure: true,
+			Pattern: `^(?:panic: |fatal error: )(?P<text>.+)`,
+			Message: "kubelet has crashed: {text}",
 		},
 		{
-			Kind: problem.KubeletDown, Sources: Kubelet,
-			Pattern: `[Ff]ailed to (?:run [Kk]ubelet|load [Kk]ubelet config file)`, Exclude: `cgroup driver`,
+			// klog ends the program after a line of severity F, whatever it says.
+			Kind: problem.KubeletDown, Name: "fatal", Sources: Kubelet, Sure: true,
+			Pattern: klogFatal + `\d\d:\d\d\.\d+ +\d+ \S+\] (?P<text>.+)`,
+			Message: "kubelet gave up: {text}",
+		},
+		{
+			// The second is k3s's.
+			Kind: problem.KubeletDown, Name: "start", Sources: Kubelet,
+			Pattern: `[Ff]ailed to (?:run [Kk]ubelet|load [Kk]ubelet config file)|\bkubelet exited: `,
 			Message: "kubelet gave up at its start",
 		},
 		{
-			// "pleg has yet to be successful" comes at every start.
-			Kind: problem.PLEGUnhealthy, Sources: Kubelet,
+			Kind: problem.PLEGUnhealthy, Name: "inactive", Sources: Kubelet,
 			Pattern: `PLEG is not healthy: pleg was last seen active (?P<ago>[\w.]+) ago`,
 			Message: "kubelet's pod lifecycle event generator was last active {ago} ago",
 		},
 		{
-			Kind: problem.PLEGUnhealthy, Sources: Kubelet,
+			Kind: problem.PLEGUnhealthy, Name: "relist", Sources: Kubelet,
 			Pattern: `GenericPLEG: Unable to retrieve pods`,
 			Logs:    problem.Count{N: 3, Within: 5 * time.Minute},
 			Message: "kubelet cannot get the list of pods from the runtime",
+		},
+		{
+			// It comes at every start, until the first list of pods is there; kubelet
+			// repeats it every 5 s. 3 min is what PLEG's health check allows later on.
+			Kind: problem.PLEGUnhealthy, Name: "never", Sources: Kubelet,
+			Pattern: `PLEG is not healthy: pleg has yet to be successful`,
+			Logs:    problem.Count{N: 10, Within: time.Minute, Lasting: 3 * time.Minute},
+			Message: "kubelet has not got a list of pods from the runtime since its start",
+		},
+		{
+			// What was said of the last kubelet does not hold for the next.
+			Kind: problem.PLEGUnhealthy, Name: "restart", Sources: Kubelet, Resolves: true,
+			Pattern: `\bStarting kubelet main sync loop`,
+			Message: "kubelet has been started",
 		},
 		{
 			// "Started UNIT - DESCRIPTION." since systemd 249, "Started DESCRIPTION." before.
@@ -65,14 +85,14 @@ func kubeletRules() []Rule {
 			Message: "kubelet cannot enforce the node's allocatable",
 		},
 		{
-			Kind: problem.CgroupDriverMismatch, Sources: Kubelet | Runtimes,
-			Pattern: `cgroup driver: ` + quote + `(?P<kubelet>\w+)` + quote + ` is different from (?:docker|\w+) cgroup driver: ` + quote + `(?P<runtime>\w+)`,
+			Kind: problem.CgroupDriverMismatch, Name: "drivers", Sources: Kubelet | Runtimes,
+			Pattern: `cgroup driver: ` + quote + `(?P<kubelet>\w+)` + quote + ` is different from \w+ cgroup driver: ` + quote + `(?P<runtime>\w+)`,
 			Message: "kubelet's cgroup driver is {kubelet}, the runtime's {runtime}",
 		},
 		{
 			// runc, of a path in the other driver's form.
-			Kind: problem.CgroupDriverMismatch, Sources: Kubelet | Runtimes,
-			Pattern: `cgroup driver: .* is different from|expected cgroupsPath to be of format ` + quote + `slice:prefix:name` + quote,
+			Kind: problem.CgroupDriverMismatch, Name: "path", Sources: Kubelet | Runtimes,
+			Pattern: `expected cgroupsPath to be of format ` + quote + `slice:prefix:name` + quote,
 			Message: "kubelet and the runtime use different cgroup drivers",
 		},
 		{
@@ -93,20 +113,20 @@ func kubeletRules() []Rule {
 			Message: "kubelet cannot reach the API server",
 		},
 		{
-			Kind: problem.ToolMissing, Sources: Kubelet | KubeProxy,
+			Kind: problem.ToolMissing, Name: "exec", Sources: Kubelet | KubeProxy,
 			Pattern: `exec: ` + quote + `(?P<process>[-\w./]+)` + quote + `: executable file not found in \$PATH`,
 			Exclude: notTool, Subject: "{process}",
 			Message: "the program {process}, which Kubernetes needs, is not on the node",
 		},
 		{
-			Kind: problem.ToolMissing, Sources: Kubelet | KubeProxy | Runtimes,
+			Kind: problem.ToolMissing, Name: "tool", Sources: Kubelet | KubeProxy | Runtimes,
 			Pattern: `(?:unable to do port forwarding: |error looking for path of )?\b(?P<process>socat|conntrack|nsenter|mount\.nfs4?|iscsiadm|ethtool|ipset|ebtables)(?::|` + quote + `:)? (?:executable file )?not found`,
 			Exclude: notTool, Subject: "{process}",
 			Message: "the program {process}, which Kubernetes needs, is not on the node",
 		},
 		{
 			// mount(8) of a type whose helper program is missing.
-			Kind: problem.ToolMissing, Sources: Kubelet,
+			Kind: problem.ToolMissing, Name: "mount", Sources: Kubelet,
 			Pattern: `might need a /s?bin/mount\.(?P<type>\S+) helper`,
 			Subject: "mount helper",
 			Message: "the helper program of mount for a volume's type is not on the node",

@@ -25,14 +25,9 @@ func limitRules() []Rule {
 		},
 		{
 			// fs/file_table.c, and ENFILE of any program.
-			Kind:    problem.SystemFileTableNearLimit,
-			Pattern: `VFS: file-max limit (?P<limit>\d+) reached`,
-			Message: "the system's table of open files is full ({limit})",
-		},
-		{
 			Kind: problem.SystemFileTableNearLimit, Sources: Host,
-			Pattern: `[Tt]oo many open files in system`,
-			Message: "the system's table of open files is full",
+			Pattern: `VFS: file-max limit (?P<limit>\d+) reached|[Tt]oo many open files in system`,
+			Message: "the system's table of open files is full[ ({limit})]",
 		},
 		{
 			Kind: problem.DaemonFilesNearLimit, Sources: Kubelet | Runtimes | KubeProxy,
@@ -44,22 +39,17 @@ func limitRules() []Rule {
 		{
 			// net/core/neighbour.c, before and after 4.15.
 			Kind: problem.NeighbourTableNearLimit, Sources: Kernel,
-			Pattern: `(?P<table>(?:arp|ndisc)_cache): [Nn]eighbou?r table overflow`, Subject: "{table}",
-			Message: "the neighbour table {table} is full",
-		},
-		{
-			Kind: problem.NeighbourTableNearLimit, Sources: Kernel,
-			Pattern: `[Nn]eighbou?r table overflow`,
-			Message: "a neighbour table is full",
+			Pattern: `(?:(?P<table>(?:arp|ndisc)_cache): )?[Nn]eighbou?r table overflow`, Subject: "{table}",
+			Message: "[{table}: ]a neighbour table is full",
 		},
 		{
 			// net/ipv4/tcp.c, net/ipv4/tcp_timer.c.
-			Kind: problem.TCPMemoryNearLimit, Sources: Kernel,
+			Kind: problem.TCPMemoryNearLimit, Name: "memory", Sources: Kernel,
 			Pattern: `TCP: out of memory -- consider tuning tcp_mem`,
 			Message: "TCP has reached its memory limit tcp_mem",
 		},
 		{
-			Kind: problem.TCPMemoryNearLimit, Sources: Kernel,
+			Kind: problem.TCPMemoryNearLimit, Name: "orphans", Sources: Kernel,
 			Pattern: `TCP: too many (?:of )?orphaned sockets`,
 			Message: "there are more orphaned TCP sockets than tcp_max_orphans allows",
 		},

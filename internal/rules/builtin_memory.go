@@ -14,77 +14,59 @@ const (
 		`|[^/,\s]*kubepods\.slice(?:/[^/,\s]*kubepods-(?:burstable|besteffort)\.slice)?)`
 	// podCgroup is that of one pod, whose limit is reached before its container's.
 	podCgroup = `(?:/[^/,\s]+)*?/(?:pod[-0-9a-f]{32,36}|[^/,\s]*kubepods[^/,\s]*-pod[^/,\s]+\.slice)`
+	// makeCgroup is the making of a cgroup, up to the error.
+	makeCgroup = `(?:mkdir (?P<path>/sys/fs/cgroup/[^\s:]+)|[Ff]ailed to create cgroup \S+?|[Cc]annot create directory .?/sys/fs/cgroup/\S+?):? ?`
+	// notMakeCgroup are errors of things in a cgroup.
+	notMakeCgroup = `inotify|cgroup\.procs`
 )
 
 // memoryRules recognise what the kernel says of lack of memory and of cgroups.
 func memoryRules() []Rule {
 	return []Rule{
 		{
-			// mm/oom_kill.c since 5.0: oom_memcg is whose limit it was.
+			// mm/oom_kill.c since 5.0, where oom_memcg is whose limit it was, and before.
 			Kind: problem.NodeAllocatableOOM, Sources: Kernel,
-			Pattern: `oom-kill:constraint=CONSTRAINT_MEMCG.*,oom_memcg=(?P<cgroup>` + allPods + `),`,
+			Pattern: `(?:oom-kill:constraint=CONSTRAINT_MEMCG.*,oom_memcg=|Task in \S+ killed as a result of limit of )(?P<cgroup>` + allPods + `)(?:,|\s*$)`,
 			Message: "the pods together reached the memory limit of {cgroup}",
 		},
 		{
-			// Before 5.0.
-			Kind: problem.NodeAllocatableOOM, Sources: Kernel,
-			Pattern: `Task in \S+ killed as a result of limit of (?P<cgroup>` + allPods + `)\s*$`,
-			Message: "the pods together reached the memory limit of {cgroup}",
-		},
-		{
-			Kind: problem.ContainerOOM, Sources: Kernel,
-			Pattern: `oom-kill:constraint=CONSTRAINT_MEMCG.*,oom_memcg=(?P<cgroup>` + podCgroup + `)[/,]`,
-			Message: "a pod reached its own memory limit and the kernel killed in it",
-		},
-		{
-			Kind: problem.ContainerOOM, Sources: Kernel,
-			Pattern: `oom-kill:constraint=CONSTRAINT_MEMCG.*,oom_memcg=(?P<cgroup>/[^,]+),`,
+			Kind: problem.ContainerOOM, Name: "since 5.0", Sources: Kernel,
+			Pattern: `oom-kill:constraint=CONSTRAINT_MEMCG.*,oom_memcg=(?P<cgroup>` + podCgroup + `|/[^,]+)[/,]`,
 			Exclude: `oom_memcg=` + allPods + `,`,
-			Message: "a cgroup reached its own memory limit and the kernel killed in it",
+			Message: "a pod or cgroup reached its own memory limit and the kernel killed in it",
 		},
 		{
-			Kind: problem.ContainerOOM, Sources: Kernel,
-			Pattern: `Task in (?P<cgroup>` + podCgroup + `)\S* killed as a result of limit of `,
+			Kind: problem.ContainerOOM, Name: "before 5.0", Sources: Kernel,
+			Pattern: `Task in (?P<cgroup>` + podCgroup + `|/\S+)(?:/\S*)? killed as a result of limit of `,
 			Exclude: `limit of ` + allPods + `\s*$`,
-			Message: "a pod reached its own memory limit and the kernel killed in it",
-		},
-		{
-			Kind: problem.ContainerOOM, Sources: Kernel,
-			Pattern: `Task in (?P<cgroup>/\S+) killed as a result of limit of `,
-			Exclude: `limit of ` + allPods + `\s*$`,
-			Message: "a cgroup reached its own memory limit and the kernel killed in it",
+			Message: "a pod or cgroup reached its own memory limit and the kernel killed in it",
 		},
 		{
 			// Before Linux 5.0. Since then the same kill has a line of oom-kill: before
 			// it, which names the cgroup; "Killed process" only repeats it.
-			Kind: problem.ContainerOOM, Sources: Kernel,
+			Kind: problem.ContainerOOM, Name: "killed", Sources: Kernel,
 			Pattern: `Memory cgroup out of memory: (?:OOM victim|Kill ` + killed + `)`,
 			Message: "a container reached its own memory limit[ and the kernel killed {process} in it]",
 		},
 		{
-			Kind: problem.NodeOOM, Sources: Kernel,
-			Pattern: `oom-kill:constraint=CONSTRAINT_(?:NONE|CPUSET|MEMORY_POLICY),.*,task=(?P<process>.{1,15}?),pid=`,
-			Message: "the node ran out of memory and the kernel killed {process}", Touches: []string{"node"},
+			Kind: problem.NodeOOM, Name: "since 5.0", Sources: Kernel,
+			Pattern: `oom-kill:constraint=CONSTRAINT_(?:NONE|CPUSET|MEMORY_POLICY)(?:,.*,task=(?P<process>.{1,15}?),pid=)?`,
+			Message: "the node ran out of memory[ and the kernel killed {process}]", Touches: []string{"node"},
 		},
 		{
-			Kind: problem.NodeOOM, Sources: Kernel,
-			Pattern: `\bOut of memory: Kill(?:ed)? ` + killed,
-			Message: "the node ran out of memory and the kernel killed {process}", Touches: []string{"node"},
-		},
-		{
-			Kind: problem.NodeOOM, Sources: Kernel,
-			Pattern: `oom-kill:constraint=CONSTRAINT_(?:NONE|CPUSET|MEMORY_POLICY)|\bOut of memory(?: and no killable processes|: Kill(?:ed)? process)`,
-			Message: "the node ran out of memory", Touches: []string{"node"},
+			Kind: problem.NodeOOM, Name: "killed", Sources: Kernel,
+			Pattern: `\bOut of memory(?: and no killable processes|: Kill(?:ed)? (?:` + killed + `|process))`,
+			Message: "the node ran out of memory[ and the kernel killed {process}]", Touches: []string{"node"},
 		},
 		{
 			// mm/page_alloc.c; before 3.x the order stood behind a full stop.
-			Kind: problem.PageAllocationFailure, Sources: Kernel,
+			Kind: problem.PageAllocationFailure, Name: "blocks", Sources: Kernel,
 			Pattern: `(?:(?P<task>\S{1,20}): )?page allocation failure[:.] order:(?P<order>[1-9]\d*)`,
 			Message: "the kernel found no contiguous memory of order {order}[ for {task}]",
 		},
 		{
 			// Drivers retry single pages in interrupt context.
-			Kind: problem.PageAllocationFailure, Sources: Kernel,
+			Kind: problem.PageAllocationFailure, Name: "pages", Sources: Kernel,
 			Pattern: `page allocation failure[:.] order:0\b`,
 			Logs:    problem.Count{N: 10, Within: 10 * time.Minute},
 			Message: "the kernel found no free page, again and again",
@@ -92,18 +74,21 @@ func memoryRules() []Rule {
 		{
 			// mm/slub.c. A cache with a memory cgroup's suffix, "kmalloc-64(123:ID)", is
 			// at that container's limit.
-			Kind: problem.PageAllocationFailure, Sources: Kernel,
+			Kind: problem.PageAllocationFailure, Name: "slab", Sources: Kernel,
 			Pattern: `SLUB: Unable to allocate memory on (?:node|CPU)`, Exclude: `cache: \S+\(\d+:`,
 			Message: "the kernel's slab allocator found no memory",
 		},
 		{
 			// runc, containerd, kubelet, systemd. The same errors of cgroup.procs are an
 			// empty cpuset's, and of inotify those of its watches.
-			Kind: problem.CgroupCreationRefused, Sources: Host,
-			Pattern: `mkdir (?P<path>/sys/fs/cgroup/[^\s:]+):? ?(?:[Nn]o space left on device|[Cc]annot allocate memory)` +
-				`|[Ff]ailed to create cgroup \S+: (?:No space left on device|Cannot allocate memory)`,
-			Exclude: `inotify|cgroup\.procs`,
-			Message: "the kernel refused to make a cgroup[ at {path}]",
+			Kind: problem.CgroupCreationRefused, Name: "space", Sources: Host, Error: problem.ENOSPC,
+			Pattern: makeCgroup + `[Nn]o space left on device`, Exclude: notMakeCgroup,
+			Message: "the kernel refused to make a cgroup[ at {path}]: no space left on device",
+		},
+		{
+			Kind: problem.CgroupCreationRefused, Name: "memory", Sources: Host, Error: problem.ENOMEM,
+			Pattern: makeCgroup + `[Cc]annot allocate memory`, Exclude: notMakeCgroup,
+			Message: "the kernel refused to make a cgroup[ at {path}]: cannot allocate memory",
 		},
 	}
 }

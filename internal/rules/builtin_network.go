@@ -1,6 +1,10 @@
 package rules
 
-import "github.com/nodevitals/nodevitals/internal/problem"
+import (
+	"time"
+
+	"github.com/nodevitals/nodevitals/internal/problem"
+)
 
 // networkRules recognise faults of the network plugin, kube-proxy and DNS.
 func networkRules() []Rule {
@@ -32,23 +36,29 @@ func networkRules() []Rule {
 		},
 		{
 			// CoreDNS asks upstream in vain; the address behind -> is who did not answer.
-			Kind: problem.DNSFailure, Sources: CoreDNS | Pod,
+			Kind: problem.DNSFailure, Name: "upstream", Sources: CoreDNS | Pod,
 			Pattern: `read udp \S+->(?P<upstream>\S+):53: i/o timeout`,
 			Message: "the DNS server {upstream} does not answer",
 		},
 		{
-			// "no such host" is an answer.
-			Kind: problem.DNSFailure, Sources: Kubelet | Runtimes | KubeProxy,
+			Kind: problem.DNSFailure, Name: "lookup", Sources: Kubelet | Runtimes | KubeProxy,
 			Pattern: `lookup (?P<name>[-\w.]+)(?: on (?P<upstream>[\w.:\[\]%]+))?: .*(?:i/o timeout|server misbehaving|[Tt]emporary failure in name resolution|connection refused|network is unreachable)`,
 			Message: "names cannot be looked up[ at {upstream}]",
 		},
 		{
-			Kind: problem.ResolvConfInvalid, Sources: CoreDNS | Pod,
+			// It is an answer, and one name may be misspelt. That three are is unlikely.
+			Kind: problem.DNSFailure, Name: "names", Sources: Kubelet | Runtimes | KubeProxy,
+			Pattern: `lookup (?P<name>[-\w.]+)(?: on (?P<upstream>[\w.:\[\]%]+))?: no such host`,
+			Logs:    problem.Count{N: 3, Within: 5 * time.Minute, Distinct: "name"},
+			Message: "several names are said not to exist[ by {upstream}], the last {name}",
+		},
+		{
+			Kind: problem.ResolvConfInvalid, Name: "coredns", Sources: CoreDNS | Pod,
 			Pattern: `plugin/loop: Loop \(|plugin/forward: no nameservers found`,
 			Message: "CoreDNS's upstream leads back to itself or to nowhere",
 		},
 		{
-			Kind: problem.ResolvConfInvalid, Sources: Kubelet,
+			Kind: problem.ResolvConfInvalid, Name: "kubelet", Sources: Kubelet,
 			Pattern: `[Cc]ould not open resolv conf file|[Ff]ailed to (?:read|parse|open) (?:DNS )?resolv\.?conf|open \S*resolv\.conf: no such file or directory`,
 			Message: "kubelet cannot read its resolv.conf",
 		},

@@ -14,40 +14,34 @@ func podRules() []Rule {
 			Message: "the memory limit is too small to set the container up[ ({pod})]",
 		},
 		{
-			Kind: problem.SandboxRecreated, Sources: Kubelet,
+			Kind: problem.SandboxRecreated, Name: "changed", Sources: Kubelet,
 			Pattern: `[Ss]andbox for pod .*has changed|[Pp]od sandbox changed, it will be killed and re-created`,
 			Subject: "{pod}",
 			Message: "the sandbox[ of {pod}] was lost and is made anew",
 		},
 		{
-			Kind: problem.SandboxRecreated, Sources: Kubelet | Runtimes,
+			Kind: problem.SandboxRecreated, Name: "failed", Sources: Kubelet | Runtimes,
 			Pattern: `RunPodSandbox (?:for|from) .*failed|CreatePodSandbox for pod .*failed|[Ff]ailed to create (?:pod )?sandbox`,
 			Subject: "{pod}",
 			Message: "the sandbox[ of {pod}] could not be started",
 		},
 		{
-			Kind: problem.ImagePullFailure, Sources: Kubelet | Runtimes,
+			Kind: problem.ImagePullFailure, Name: "image", Sources: Kubelet | Runtimes,
 			Pattern: `(?:PullImage|[Ff]ailed to pull image) ` + quote + `(?P<image>[^"\\\s]+)` + quote + `.*(?:failed|err=|error)`,
 			Subject: "{pod}|{image}",
 			Message: "the image {image} could not be pulled[ for {pod}]",
 		},
 		{
-			Kind: problem.ImagePullFailure, Sources: Kubelet | Runtimes,
+			Kind: problem.ImagePullFailure, Name: "pull", Sources: Kubelet | Runtimes,
 			Pattern: `PullImage from image service failed|ErrImagePull|ImagePullBackOff|Attempting next endpoint for pull after error|/images/create\S* returned error`,
 			Subject: "{pod}",
 			Message: "an image could not be pulled[ for {pod}]",
 		},
 		{
 			Kind: problem.VolumeMountFailure, Sources: Kubelet,
-			Pattern: `(?:MountVolume\.(?:SetUp|MountDevice|NewMounter)|MapVolume\.\w+) failed for volume ` + quote + `(?P<volume>[^"\\]+)`,
+			Pattern: `(?:MountVolume\.(?:SetUp|MountDevice|NewMounter)|MapVolume\.\w+) failed(?: for volume ` + quote + `(?P<volume>[^"\\]+))?`,
 			Subject: "{pod}|volume {volume}",
-			Message: "the volume {volume} could not be mounted[ for {pod}]",
-		},
-		{
-			Kind: problem.VolumeMountFailure, Sources: Kubelet,
-			Pattern: `MountVolume\.(?:SetUp|MountDevice) failed`,
-			Subject: "{pod}",
-			Message: "a volume could not be mounted[ for {pod}]",
+			Message: "a volume could not be mounted[: {volume}][ for {pod}]",
 		},
 		{
 			Kind: problem.SubpathMountFailure, Sources: Kubelet | Runtimes,
@@ -57,12 +51,12 @@ func podRules() []Rule {
 		},
 		{
 			// journald, and rsyslog's two inputs.
-			Kind: problem.LogsSuppressed, Sources: Systemd,
+			Kind: problem.LogsSuppressed, Name: "journald", Sources: Systemd,
 			Pattern: `Suppressed (?P<lines>\d+) messages from (?P<unit>\S+)`, Subject: "{unit}",
 			Message: "journald dropped {lines} lines of {unit}",
 		},
 		{
-			Kind:    problem.LogsSuppressed,
+			Kind: problem.LogsSuppressed, Name: "rsyslog",
 			Pattern: `(?:imjournal|imuxsock).*(?:messages lost due to rate-limiting|drop messages.*due to rate-limiting)`,
 			Message: "rsyslog dropped lines",
 		},

@@ -8,7 +8,7 @@ func processRules() []Rule {
 		{
 			// The kernel prints it once a cgroup, and names the cgroup that
 			// forked, not the one whose limit was hit (kernel/cgroup/pids.c).
-			Kind: problem.ForkRefused, Sources: Kernel,
+			Kind: problem.ForkRefused, Name: "cgroup", Sources: Kernel,
 			Pattern: `cgroup: fork rejected by pids controller in (?P<cgroup>/\S*)`,
 			Message: "the kernel refused a fork at a cgroup's pids limit",
 		},
@@ -16,7 +16,7 @@ func processRules() []Rule {
 			// dockerd, kubelet, kube-proxy, containerd and runc (Go), systemd,
 			// shells, sshd, and the Go and JVM runtimes. A bare "resource
 			// temporarily unavailable" is EAGAIN of a read, and no failure.
-			Kind: problem.ForkRefused,
+			Kind: problem.ForkRefused, Name: "program",
 			Pattern: `fork/exec \S+: [Rr]esource temporarily unavailable` +
 				`|\b(?:[Ff]ork|[Cc]lone|vfork|spawn|thread|pthread_create)\b[^:]*: ?(?:retry: )?[Rr]esource temporarily unavailable` +
 				`|fork\(\) failed .*\(11: Resource temporarily unavailable\)` +

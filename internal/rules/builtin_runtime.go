@@ -14,7 +14,7 @@ const slowElsewhere = `ExecSync|PullImage|/images/create|Client\.Timeout|MountVo
 func runtimeRules() []Rule {
 	return []Rule{
 		{
-			Kind: problem.RuntimeDown, Sources: Kubelet | Docker,
+			Kind: problem.RuntimeDown, Name: "socket", Sources: Kubelet | Docker,
 			Pattern: `container runtime is down` +
 				`|Cannot connect to the Docker daemon` +
 				`|` + runtimeSocket + `\\*"?:? ?.*(?:connection refused|no such file or directory)`,
@@ -22,20 +22,20 @@ func runtimeRules() []Rule {
 			Message: "the container runtime cannot be reached",
 		},
 		{
-			Kind: problem.RuntimeDown, Sources: Systemd,
+			Kind: problem.RuntimeDown, Name: "unit", Sources: Systemd,
 			Pattern: `(?P<unit>` + runtimeUnits + `): (?:Start request repeated too quickly|[Mm]ain process exited, code=|Failed with result)`,
 			Exclude: `status=(?:0/SUCCESS|15/TERM|143/n/a)`,
 			Message: "the container runtime's unit {unit} has failed",
 		},
 		{
 			// kubelet's client of the runtime, structured and before 1.20.
-			Kind: problem.RuntimeDeadlineExceeded, Sources: Kubelet,
+			Kind: problem.RuntimeDeadlineExceeded, Name: "client", Sources: Kubelet,
 			Pattern: `\b(?P<call>[A-Z]\w+)(?: ` + quote + `\w+` + quote + `)?(?: with filter .*)? from runtime service failed.*` + deadline,
-			Exclude: slowElsewhere, Subject: "",
+			Exclude: slowElsewhere,
 			Message: "calls of {call} to the container runtime run into their deadline",
 		},
 		{
-			Kind: problem.RuntimeDeadlineExceeded, Sources: Kubelet | Runtimes,
+			Kind: problem.RuntimeDeadlineExceeded, Name: "call", Sources: Kubelet | Runtimes,
 			Pattern: `\b(?P<call>RunPodSandbox|StopPodSandbox|RemovePodSandbox|PodSandboxStatus|ListPodSandbox|CreatePodSandbox|KillPodSandbox|KillContainer` +
 				`|CreateContainer|StartContainer|StopContainer|RemoveContainer|ListContainers|ContainerStatus)(?:Error)?\b.*` + deadline,
 			Exclude: slowElsewhere,
@@ -43,7 +43,7 @@ func runtimeRules() []Rule {
 		},
 		{
 			// dockershim, cri-dockerd, and kubelet's own work with a sandbox.
-			Kind: problem.RuntimeDeadlineExceeded, Sources: Kubelet | Docker,
+			Kind: problem.RuntimeDeadlineExceeded, Name: "docker", Sources: Kubelet | Docker,
 			Pattern: `[Oo]peration timeout: context deadline exceeded` +
 				`|[Ff]ailed to (?:create|start|stop|remove|list|get) (?:pod |sandbox |container)?.*(?:sandbox|container|pod)s?\b.*` + deadline +
 				`|GenericPLEG: Unable to retrieve pods.*` + deadline +

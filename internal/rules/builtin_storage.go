@@ -10,68 +10,77 @@ func storageRules() []Rule {
 	return []Rule{
 		{
 			// net/sunrpc/clnt.c; "timed out" is that of a soft mount.
-			Kind: problem.NFSServerNotResponding, Sources: Kernel,
+			Kind: problem.NFSServerNotResponding, Name: "silent", Sources: Kernel,
 			Pattern: `(?:nfs|lockd): server (?P<server>\S+) not responding`, Subject: "{server}",
 			Message: "the NFS server {server} does not respond",
 		},
 		{
-			Kind: problem.NFSServerNotResponding, Sources: Kernel, Resolves: true,
+			Kind: problem.NFSServerNotResponding, Name: "ok", Sources: Kernel, Resolves: true,
 			Pattern: `(?:nfs|lockd): server (?P<server>\S+) OK`, Subject: "{server}",
 			Message: "the NFS server {server} responds again",
 		},
 		{
-			// ext4 (newer kernels write a small r), then btrfs and xfs, which shut down.
-			Kind: problem.ReadonlyFilesystem, Sources: Kernel,
-			Pattern: `(?:\((?:device )?(?P<device>` + device + `)[^)]*\):? ?)?.*(?:[Rr]emounting (?:filesystem|fs) read-only|forced readonly|[Ss]hutting down filesystem|[Ff]ilesystem has been shut down)`,
+			// ext4 (newer kernels write a small r), FAT, JFS, btrfs; and ext4 and XFS, which
+			// shut down.
+			Kind: problem.ReadonlyFilesystem, Name: "fault", Sources: Kernel,
+			Pattern: `(?:\((?:device )?(?P<device>` + device + `)[^)]*\).*?)?(?:[Rr]emounting (?:filesystem|fs) (?:as )?read-only|set read-only|forced readonly` +
+				`|[Ss]hutting down filesystem|[Ff]ilesystem has been shut down|shut down requested)`,
 			Subject: "{device}",
 			Message: "the kernel made the file system [on {device} ]read-only or shut it down",
 		},
 		{
+			// It has been mounted again, and was mended before that.
+			Kind: problem.ReadonlyFilesystem, Name: "mounted", Sources: Kernel, Resolves: true,
+			Pattern: `(?:EXT4-fs|XFS) \((?P<device>` + device + `)\): (?:mounted filesystem|re-mounted \S+ r/w|Ending clean mount|Ending recovery)`,
+			Subject: "{device}",
+			Message: "the file system on {device} was mounted",
+		},
+		{
 			// fs/ext4/super.c, fs/xfs, fs/btrfs, fs/jbd2.
-			Kind: problem.FilesystemCorruption, Sources: Kernel,
+			Kind: problem.FilesystemCorruption, Name: "ext4", Sources: Kernel,
 			Pattern: `EXT[234]-fs error \(device (?P<device>` + device + `)\)`, Subject: "{device}",
 			Message: "ext4 found an error in its structures on {device}",
 		},
 		{
-			Kind: problem.FilesystemCorruption, Sources: Kernel,
+			Kind: problem.FilesystemCorruption, Name: "xfs", Sources: Kernel,
 			Pattern: `XFS \((?P<device>` + device + `)\): .*(?:[Cc]orruption|xfs_do_force_shutdown|[Mm]etadata (?:I/O|CRC) error)`, Subject: "{device}",
 			Message: "XFS found an error in its structures on {device}",
 		},
 		{
-			Kind: problem.FilesystemCorruption, Sources: Kernel,
+			Kind: problem.FilesystemCorruption, Name: "btrfs", Sources: Kernel,
 			Pattern: `BTRFS:? (?:error|critical|warning) \(device (?P<device>` + device + `)[^)]*\):? .*` +
 				`(?:corrupt|bad tree block|csum failed|checksum|parent transid verify failed|errno=-(?:5|117)\b)`, Subject: "{device}",
 			Message: "btrfs found an error in its structures on {device}",
 		},
 		{
-			Kind: problem.FilesystemCorruption, Sources: Kernel,
+			Kind: problem.FilesystemCorruption, Name: "journal", Sources: Kernel,
 			Pattern: `(?:Aborting journal on device |JBD2: Detected IO errors while flushing file data on )(?P<device>[a-zA-Z][\w.!-]*?)` +
 				`(?:-\d+)?\.?\s*$`, // the journal's inode, and the end of the sentence
 			Subject: "{device}", Message: "the journal of the file system on {device} was aborted",
 		},
 		{
-			Kind: problem.FilesystemCorruption, Sources: Runtimes | Kubelet,
+			Kind: problem.FilesystemCorruption, Name: "overlay", Sources: Runtimes | Kubelet,
 			Pattern: `readlink (?P<path>\S*/overlay2?\S*?):? ?invalid argument`,
 			Message: "the overlay image store is damaged: {path} is no symbolic link any more",
 		},
 		{
 			// block/blk-core.c. Loop devices, optical drives and what is only advice to
 			// the device fail without harm.
-			Kind: problem.BlockDeviceError, Sources: Kernel,
+			Kind: problem.BlockDeviceError, Name: "request", Sources: Kernel,
 			Pattern: `(?:I/O|critical (?:medium|target|space allocation|nexus)|medium|target) error, dev (?P<device>` + device + `), sector`,
 			Exclude: `dev (?:loop|sr|fd|nbd)\d|DISCARD|WRITE_ZEROES|op 0x[39]:`, Subject: "{device}",
 			Message: "requests to {device} fail with an I/O error",
 		},
 		{
 			// fs/buffer.c, before and after 4.13.
-			Kind: problem.BlockDeviceError, Sources: Kernel,
+			Kind: problem.BlockDeviceError, Name: "buffer", Sources: Kernel,
 			Pattern: `Buffer I/O error on dev(?:ice)? (?P<device>` + device + `),`,
 			Exclude: `dev(?:ice)? (?:loop|sr|fd|nbd)\d`, Subject: "{device}",
 			Message: "reads or writes of {device} fail with an I/O error",
 		},
 		{
 			// drivers/nvme/host/pci.c.
-			Kind: problem.BlockDeviceError, Sources: Kernel,
+			Kind: problem.BlockDeviceError, Name: "nvme", Sources: Kernel,
 			Pattern: `(?P<device>nvme\d+(?:n\d+)?): (?:I/O (?:tag )?\d+ .*timeout, (?:aborting|reset|disable|completion polled)|controller is down; will reset)`, Subject: "{device}",
 			Message: "requests to {device} time out",
 		},

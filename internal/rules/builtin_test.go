@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"bufio"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,66 +29,105 @@ func text(s *Set, line string) []problem.Claim {
 	return s.MatchText(&journal.Record{Source: "/var/log/messages", Message: []byte(line)}, now, Any)
 }
 
+// claims reports whether a line by itself says that kind is wrong. One that only
+// matters together with others, of other names or over a long time, does not.
 func claims(cs []problem.Claim, kind problem.Kind) bool {
-	return slices.ContainsFunc(cs, func(c problem.Claim) bool { return c.Kind == kind && !c.Resolves })
+	return slices.ContainsFunc(cs, func(c problem.Claim) bool {
+		return c.Kind == kind && !c.Resolves && c.Logs.Distinct == "" && c.Logs.Lasting == 0
+	})
 }
 
-func readLines(t testing.TB, file string) []string {
+// wordings are the test lines of one rule.
+type wordings struct {
+	rule    string   // its ID
+	yes, no []string // what it must match, and what only looks like it
+}
+
+// readWordings reads testdata/lines: below a rule's ID in brackets stand its
+// wordings, each behind "+ ", and look-alikes behind "- ".
+func readWordings(t testing.TB) []wordings {
 	t.Helper()
-	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	var lines []string
-	for s := bufio.NewScanner(f); s.Scan(); {
-		lines = append(lines, s.Text())
-	}
-	return lines
-}
-
-// TestWordings: testdata/lines/KIND.txt holds wordings of the kind, each behind
-// "+ ", and lines that only look like it behind "- ".
-func TestWordings(t *testing.T) {
-	set := builtin(t)
 	files, err := filepath.Glob("testdata/lines/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no lines", err)
 	}
+	var all []wordings
 	for _, file := range files {
-		kind := problem.Kind(strings.TrimSuffix(filepath.Base(file), ".txt"))
-		t.Run(string(kind), func(t *testing.T) {
-			yes, no := 0, 0
-			for _, l := range readLines(t, file) {
-				line, want := strings.CutPrefix(l, "+ ")
-				if !want {
-					line = strings.TrimPrefix(l, "- ")
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &wordings{}
+		for i, l := range strings.Split(string(raw), "\n") {
+			line := l[min(2, len(l)):]
+			switch {
+			case l == "" || l[0] == '#':
+			case l[0] == '[':
+				all = append(all, wordings{rule: strings.Trim(l, "[]")})
+				w = &all[len(all)-1]
+			case strings.HasPrefix(l, "+ "):
+				w.yes = append(w.yes, line)
+			case strings.HasPrefix(l, "- "):
+				w.no = append(w.no, line)
+			default:
+				t.Fatalf("%s:%d: %q", file, i+1, l)
+			}
+		}
+	}
+	return all
+}
+
+// TestWordings: each rule knows at least three wordings of its failure, also by
+// itself, and at least two lines that look like it claim nothing of the kind.
+func TestWordings(t *testing.T) {
+	set := builtin(t)
+	lines := map[string]wordings{}
+	for _, w := range readWordings(t) {
+		if _, twice := lines[w.rule]; twice {
+			t.Errorf("[%s] stands twice", w.rule)
+		}
+		lines[w.rule] = w
+	}
+	for _, r := range Builtin() {
+		t.Run(r.ID(), func(t *testing.T) {
+			alone, err := Compile(BuiltinUnits(), []Rule{r})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := lines[r.ID()]
+			delete(lines, r.ID())
+			if len(w.yes) < 3 || len(w.no) < 2 {
+				t.Fatalf("%d wordings and %d look-alikes; at least 3 and 2 are wanted", len(w.yes), len(w.no))
+			}
+			for i, l := range w.yes {
+				if len(text(alone, l)) == 0 {
+					t.Errorf("the rule does not match %s", l)
 				}
-				if want {
-					yes++
-				} else {
-					no++
+				if !slices.ContainsFunc(text(set, l), func(c problem.Claim) bool { return c.Kind == r.Kind }) {
+					t.Errorf("the rules together do not match %s", l)
 				}
-				if got := claims(text(set, line), kind); got != want {
-					t.Errorf("claimed %v, want %v: %s", got, want, line)
+				if slices.Contains(w.yes[:i], l) {
+					t.Errorf("stands twice: %s", l)
 				}
 			}
-			if yes < 3 || no < 2 {
-				t.Errorf("%d wordings and %d look-alikes; at least 3 and 2 are wanted", yes, no)
+			for _, l := range w.no {
+				if len(text(alone, l)) > 0 || claims(text(set, l), r.Kind) && !r.Resolves {
+					t.Errorf("claimed: %s", l)
+				}
 			}
 		})
 	}
+	for id := range lines {
+		t.Errorf("[%s] is no rule's name", id)
+	}
 }
 
-func TestEveryLogKindHasARuleAndLines(t *testing.T) {
+func TestEveryLogKindHasARule(t *testing.T) {
 	kinds := builtin(t).Kinds()
 	c := problem.Builtin()
 	for _, k := range kinds {
 		if d, ok := c.Get(k); !ok || d.Sources&problem.Log == 0 || d.Logs.N == 0 {
 			t.Errorf("%s: the catalogue has no log evidence for it", k)
-		}
-		if _, err := os.Stat("testdata/lines/" + string(k) + ".txt"); err != nil {
-			t.Error(err)
 		}
 	}
 	for _, d := range c.All() {
@@ -102,8 +140,10 @@ func TestEveryLogKindHasARuleAndLines(t *testing.T) {
 func TestOrdinaryLinesClaimNothing(t *testing.T) {
 	set := builtin(t)
 	for _, l := range ordinaryLines() {
-		if cs := text(set, l); len(cs) > 0 {
-			t.Errorf("%s: %s", cs[0].Kind, l)
+		for _, c := range text(set, l) {
+			if !c.Resolves {
+				t.Errorf("%s: %s", c.Kind, l)
+			}
 		}
 	}
 }
@@ -111,13 +151,10 @@ func TestOrdinaryLinesClaimNothing(t *testing.T) {
 // TestMessagesAreFilled: every rule's message can be filled whenever it matches.
 func TestMessagesAreFilled(t *testing.T) {
 	set := builtin(t)
-	files, _ := filepath.Glob("testdata/lines/*.txt")
-	for _, file := range files {
-		for _, l := range readLines(t, file) {
-			for _, c := range text(set, l[2:]) {
-				if c.Message == "" || strings.ContainsAny(c.Message, "{}") || strings.HasSuffix(c.Message, " ") {
-					t.Errorf("%s: message %q of %s", c.Kind, c.Message, l)
-				}
+	for _, l := range corpus(t) {
+		for _, c := range text(set, l) {
+			if c.Message == "" || strings.ContainsAny(c.Message, "{}") || strings.HasSuffix(c.Message, " ") {
+				t.Errorf("%s: message %q of %s", c.Kind, c.Message, l)
 			}
 		}
 	}

@@ -17,8 +17,10 @@ package rules
 // are rare in ordinary lines.
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
+	"strings"
 )
 
 const (
@@ -94,11 +96,11 @@ func (s *grams) scan(line []byte, found []int) []int {
 	return found
 }
 
-func (s *grams) compare(line []byte, at int, bytes, h uint32, found []int) []int {
+func (s *grams) compare(line []byte, at int, run, h uint32, found []int) []int {
 	bucket := s.buckets[h&(1<<bucketBits-1)]
 	for i := range bucket {
 		g := &bucket[i]
-		if g.bytes != bytes || at < g.offset || !hasPrefixFold(line[at-g.offset:], g.literal) {
+		if g.bytes != run || at < g.offset || !hasPrefixFold(line[at-g.offset:], g.literal) {
 			continue
 		}
 	rules:
@@ -135,19 +137,26 @@ func hasPrefixFold(line []byte, literal string) bool {
 type prefilter struct {
 	wide   *grams // literals of seven bytes or more
 	narrow *grams // shorter ones
+	// fatal are the rules for klog's fatal lines, which begin with too short a
+	// literal, but at a known place.
+	fatal []int
 	// always are the rules without a literal that is long enough.
 	always []int
 }
 
 // add makes rule a candidate for the lines that hold one of literals; without
-// literals for all lines.
-func (p *prefilter) add(rule int, literals []string, sources Source, common rarity) {
+// literals for all lines, or klog's fatal ones.
+func (p *prefilter) add(rule int, literals []string, fatal bool, sources Source, common rarity) {
 	for _, l := range literals {
 		if len(l) < gramLen {
 			literals = nil
 		}
 	}
-	if len(literals) == 0 {
+	switch {
+	case len(literals) > 0:
+	case fatal:
+		p.fatal = append(p.fatal, rule)
+	default:
 		p.always = append(p.always, rule)
 	}
 	for _, l := range literals {
@@ -166,7 +175,35 @@ func (p *prefilter) candidates(line []byte, sources Source, found []int) []int {
 	if p.narrow.sources&sources != 0 {
 		found = p.narrow.scan(line, found)
 	}
+	if len(p.fatal) > 0 && mayBeFatal(line) {
+		found = append(found, p.fatal...)
+	}
 	return append(found, p.always...)
+}
+
+// isFatalOnly: the rule reads only klog's fatal lines.
+func isFatalOnly(r Rule) bool {
+	return strings.HasPrefix(r.Pattern, klogFatal) && !strings.Contains(r.Pattern, "|") && r.From.Extract == ""
+}
+
+// maxPrefix is how much may stand before klog's header, in bytes: what syslog or a
+// container runtime writes there.
+const maxPrefix = 200
+
+// mayBeFatal looks for "F1122 " at the beginning of a word.
+func mayBeFatal(line []byte) bool {
+	const header = len("F1122 ")
+	for at := 0; at+header <= min(len(line), maxPrefix+header); at++ {
+		i := bytes.IndexByte(line[at:min(len(line), maxPrefix)], 'F')
+		if i < 0 {
+			return false
+		}
+		at += i
+		if at+header <= len(line) && (at == 0 || line[at-1] == ' ') && isDigits(line[at+1:at+5]) && line[at+5] == ' ' {
+			return true
+		}
+	}
+	return false
 }
 
 // rarity tells how common grams are in ordinary lines.

@@ -3,7 +3,6 @@ package rules
 import (
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"regexp"
 	"regexp/syntax"
 	"slices"
@@ -88,12 +87,9 @@ func kindsOf(cs []problem.Claim) (kinds []problem.Kind) {
 }
 
 func corpus(t testing.TB) []string {
-	files, _ := filepath.Glob("testdata/lines/*.txt")
 	lines := ordinaryLines()
-	for _, f := range files {
-		for _, l := range readLines(t, f) {
-			lines = append(lines, l[2:])
-		}
+	for _, w := range readWordings(t) {
+		lines = append(append(lines, w.yes...), w.no...)
 	}
 	return lines
 }
@@ -112,8 +108,10 @@ func TestPrefilterLosesNothing(t *testing.T) {
 			}
 		}
 		r := &journal.Record{Source: "x", Message: []byte(line)}
-		if got, want := kindsOf(set.MatchFrom(r, Any)), kindsOf(set.plain(r, Any)); !slices.Equal(got, want) {
-			t.Fatalf("%v, every regexp on its own finds %v: %s", got, want, line)
+		for _, from := range []Source{Any, Kubelet, Kernel} {
+			if got, want := kindsOf(set.MatchFrom(r, from)), kindsOf(set.plain(r, from)); !slices.Equal(got, want) {
+				t.Fatalf("%v, every regexp on its own finds %v: %s", got, want, line)
+			}
 		}
 	}
 }
@@ -147,13 +145,8 @@ func everyday(t testing.TB, n int, matching float64) []journal.Record {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	ordinary := ordinaryLines()
 	var bad []string
-	files, _ := filepath.Glob("testdata/lines/*.txt")
-	for _, f := range files {
-		for _, l := range readLines(t, f) {
-			if strings.HasPrefix(l, "+ ") {
-				bad = append(bad, l[2:])
-			}
-		}
+	for _, w := range readWordings(t) {
+		bad = append(bad, w.yes...)
 	}
 	records := make([]journal.Record, n)
 	for i := range records {

@@ -130,7 +130,7 @@ func Compile(units Units, rules []Rule) (*Set, error) {
 			errs = append(errs, &RuleError{i, r.ID(), field, err})
 			continue
 		}
-		s.filter.add(len(s.rules), needs(c.pattern, common), c.Sources, common)
+		s.filter.add(len(s.rules), needs(c.pattern, common), isFatalOnly(r), c.Sources, common)
 		s.rules = append(s.rules, c)
 	}
 	return s, errors.Join(errs...)

@@ -59,7 +59,7 @@ func TestWhatAClaimSays(t *testing.T) {
 		{
 			problem.ContainerOOM,
 			"oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,mems_allowed=0,oom_memcg=/kubepods.slice/kubepods-pod5382cf41_7a0b.slice/cri-containerd-9f.scope,task_memcg=/x,task=java,pid=1,uid=0",
-			"", "a pod reached its own memory limit and the kernel killed in it",
+			"", "a pod or cgroup reached its own memory limit and the kernel killed in it",
 			[]problem.Ref{"cgroup:/kubepods.slice/kubepods-pod5382cf41_7a0b.slice"},
 		},
 		{

@@ -10,18 +10,16 @@ import (
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
-// mountsFor is how long a mount table is good for naming what a line is about: a
-// storm of lines must not read it a thousand times.
-const mountsFor = 10 * time.Second
-
 // resolver says whom a claim is about: rules know only the words of a line, the
 // node knows which pod or unit a cgroup belongs to and where a device is mounted.
 // A claim must have the subject that level evidence has for the same failure, so
 // that the two become one problem. It belongs to one goroutine.
 type resolver struct {
-	node  *probes.Node
-	table mounts.Table
-	read  time.Duration // when; 0: never
+	node   *probes.Node
+	table  mounts.Table
+	read   time.Duration // when; 0: never
+	netns  map[string]namespace
+	kernel string // its release; empty: not read yet
 }
 
 func (r *resolver) resolve(c problem.Claim) problem.Claim {
@@ -30,6 +28,9 @@ func (r *resolver) resolve(c problem.Claim) problem.Claim {
 	}
 	if device, ok := refOf(c.Touches, problem.RefDevice); ok {
 		c = r.ofDevice(c, device)
+	}
+	if netns, ok := refOf(c.Touches, problem.RefNetns); ok {
+		c = r.ofNetns(c, netns)
 	}
 	return c
 }
@@ -61,26 +62,6 @@ func (r *resolver) ofCgroup(c problem.Claim, path string) problem.Claim {
 	}
 	c.Subject, c.Scope = o.String(), o.Scope()
 	return touch(c, o.Refs()...)
-}
-
-// ofDevice ties a device to where it is mounted.
-func (r *resolver) ofDevice(c problem.Claim, device string) problem.Claim {
-	if now := r.node.Host.Clock.Boot(); r.read == 0 || now-r.read > mountsFor {
-		// Of a table with a bad line the rest still helps; without any, claims keep
-		// their device.
-		r.table, _ = mounts.Read(r.node.Host)
-		r.read = now
-	}
-	for _, m := range r.table.Mounts {
-		if m.Source != "/dev/"+device {
-			continue
-		}
-		if c.Kind == problem.ReadonlyFilesystem && (c.Subject == "" || c.Subject == device) {
-			c.Subject = m.Point // as the probe calls it
-		}
-		return touch(c, problem.NewRef(problem.RefMount, m.Point))
-	}
-	return c
 }
 
 func touch(c problem.Claim, refs ...problem.Ref) problem.Claim {

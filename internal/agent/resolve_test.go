@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/nodevitals/nodevitals/internal/host"
@@ -43,18 +44,10 @@ func TestResolveForkRefused(t *testing.T) {
 
 func TestResolveOthers(t *testing.T) {
 	root := t.TempDir()
-	for p, text := range map[string]string{
+	writeTree(t, root, map[string]string{
 		"proc/loadavg":     "0 0 0 1/2 3\n",
 		"proc/1/mountinfo": "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n22 21 8:17 / /data rw - ext4 /dev/sdb1 rw\n",
-	} {
-		full := filepath.Join(root, p)
-		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(full, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	})
 	r := resolverAt(t, root)
 	const pod = "/kubepods/burstable/pod0c1d2e3f-0000-4000-8000-000000000001"
 	cgroup := func(path string) problem.Ref { return problem.NewRef(problem.RefCgroup, path) }
@@ -75,5 +68,94 @@ func TestResolveOthers(t *testing.T) {
 		if got.Subject != tc.subject || tc.touches != "" && !slices.Contains(got.Touches, tc.touches) {
 			t.Errorf("%s: %+v", tc.name, got)
 		}
+	}
+}
+
+// writeTree makes files below root; a text that begins with "-> " makes a link.
+func writeTree(t *testing.T, root string, files map[string]string) {
+	t.Helper()
+	for p, text := range files {
+		full := filepath.Join(root, p)
+		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if to, link := strings.CutPrefix(text, "-> "); link {
+			err = os.Symlink(to, full)
+		} else {
+			err = os.WriteFile(full, []byte(text), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestResolveReadonly: which file systems the mount table tells the truth about.
+func TestResolveReadonly(t *testing.T) {
+	for _, tc := range []struct {
+		kernel, device, point string
+		logOnly               bool
+	}{
+		{"6.1.0-13-amd64", "dm-0", "/data", true},
+		{"6.18.0", "dm-0", "/data", true},
+		{"5.15.0-91-generic", "sda1", "/", true},
+		{"6.14.11", "sda1", "/", true},
+		{"6.15.0-rc1", "sda1", "/", false},
+		{"7.0", "sda1", "/", false},
+		{"", "sda1", "/", true},
+		{"5.15.0", "vdb", "/btrfs", false},
+		{"5.15.0", "sdz", "sdz", false}, // mounted nowhere: nothing to see
+	} {
+		root := t.TempDir()
+		writeTree(t, root, map[string]string{
+			"proc/loadavg":              "0 0 0 1/2 3\n",
+			"proc/sys/kernel/osrelease": tc.kernel + "\n",
+			"proc/1/mountinfo":          "21 1 8:1 / / rw - ext4 /dev/root rw\n22 21 253:0 / /data rw - xfs /dev/mapper/vg-data rw\n23 21 0:40 / /btrfs rw - btrfs /dev/vdb rw\n",
+			"sys/class/block/sda1/dev":  "8:1\n", "sys/class/block/dm-0/dev": "253:0\n", "sys/class/block/vdb/dev": "254:16\n",
+		})
+		c := resolverAt(t, root).resolve(problem.Claim{
+			Kind: problem.ReadonlyFilesystem, Subject: tc.device, Touches: []problem.Ref{problem.NewRef(problem.RefDevice, tc.device)},
+		})
+		if c.Subject != tc.point || c.LogOnly != tc.logOnly {
+			t.Errorf("%s on %s: %+v", tc.device, tc.kernel, c)
+		}
+	}
+}
+
+// TestResolveNetns: another namespace's full table is its pod's trouble.
+func TestResolveNetns(t *testing.T) {
+	root := fixtures.Node(t, "healthy-k6.12")
+	writeTree(t, root, map[string]string{
+		"proc/1/ns/net": "-> net:[4026531840]", "proc/609/ns/net": "-> net:[4026532178]", // a pod's
+		"proc/80/ns/net": "-> net:[4026532999]", // a service's of its own
+	})
+	r := resolverAt(t, root)
+	for _, tc := range []struct {
+		inode, subject string
+		scope          problem.Scope
+		logOnly        bool
+	}{
+		{"4026531840", "", 0, false}, // a node within a container has a numbered one, too
+		{"4026532178", "pod uid be5db35861ac2a7b1886bc3f26bc3a2b", problem.PodScope, true},
+		{"4026532999", "network namespace 4026532999", problem.PodScope, true},
+		{"4026530000", "network namespace 4026530000", problem.PodScope, true}, // gone by now
+	} {
+		c := r.resolve(problem.Claim{Kind: problem.ConntrackDropping, Touches: []problem.Ref{problem.NewRef(problem.RefNetns, tc.inode)}})
+		if c.Subject != tc.subject || c.Scope != tc.scope || c.LogOnly != tc.logOnly {
+			t.Errorf("%s: %+v", tc.inode, c)
+		}
+	}
+	if len(r.netns) != 4 {
+		t.Errorf("%d namespaces are remembered", len(r.netns))
+	}
+	// The running kernel's own words for it.
+	own, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	real := resolverAt(t, "/")
+	if got := real.netnsOf("self"); "net:["+got+"]" != own || !real.namespace(got).node {
+		t.Errorf("%s is not the node's %s", got, own)
 	}
 }

@@ -17,6 +17,7 @@ const (
 	RefServer  = "server"  // network file server
 	RefProcess = "process" // comm of a daemon: kubelet, containerd
 	RefLink    = "link"    // network interface
+	RefNetns   = "netns"   // inode of a network namespace
 )
 
 // RefNode touches the node as a whole: a cause that touches it can explain

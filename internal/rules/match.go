@@ -274,7 +274,7 @@ func (v *values) refs() []problem.Ref {
 func isRefType(name string) bool {
 	switch name {
 	case problem.RefCgroup, problem.RefUnit, problem.RefUID, problem.RefMount, problem.RefDevice,
-		problem.RefServer, problem.RefProcess, problem.RefLink:
+		problem.RefServer, problem.RefProcess, problem.RefLink, problem.RefNetns:
 		return true
 	}
 	return false

@@ -20,7 +20,7 @@ import (
 //
 // The pattern's named captures can be used as {name} in the templates below.
 // Those whose name is a type of reference (cgroup, pod, unit, uid, mount,
-// device, server, process, link) become references of the claim as well.
+// device, server, process, link, netns) become references of the claim as well.
 // Further names are known of every line: {pod}, found by the shapes in which
 // kubelet and runtimes write it, {unit} and {identifier} of the record.
 type Rule struct {

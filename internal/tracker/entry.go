@@ -98,6 +98,7 @@ func (e *entry) unknown(s problem.State, why string) {
 
 func (e *entry) line(at time.Duration, c problem.Claim, def problem.Definition) {
 	e.Lines++
+	e.Confirmed = e.Confirmed || e.Level == problem.Wrong
 	if at >= e.LastLine {
 		e.LastLine, e.Claim = at, c
 	}

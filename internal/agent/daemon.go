@@ -169,6 +169,7 @@ func (l *loop) observe(r problem.Report) bool {
 	if !l.ready.Load() && l.state.ready() {
 		l.ready.Store(true)
 		l.notes.say(daemon.SdNotifyReady)
+		unmapText()
 		l.log.Info("every probe has had its first run")
 		return true
 	}

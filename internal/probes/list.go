@@ -34,6 +34,8 @@ func All() []Spec {
 		{Probe: conntrack, Period: 10 * time.Second, Counters: true, Thresholds: &conntrack.Thresholds},
 		{Probe: neighbours, Period: 15 * time.Second, Counters: true, Thresholds: &neighbours.Thresholds},
 		{Probe: tcpMemory, Period: 15 * time.Second, Thresholds: &tcpMemory.Thresholds},
+		{Probe: NewForwarding(), Period: 30 * time.Second},
+		{Probe: NewResolvConf(), Period: 30 * time.Second},
 		{Probe: NewRoutes(), Period: 15 * time.Second},
 		{Probe: links, Period: 15 * time.Second, Counters: true, Thresholds: &links.Thresholds},
 		{Probe: cgroupLeak, Period: time.Minute, Thresholds: &cgroupLeak.Thresholds},

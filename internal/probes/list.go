@@ -18,6 +18,7 @@ func All() []Spec {
 	links := NewLinks()
 	units := NewUnits()
 	runtime, sandboxLimit := NewRuntime(), NewSandboxLimit()
+	units, kubeletHealth := NewUnits(), NewKubeletHealth()
 	specs := []Spec{
 		{Probe: threads, Period: 10 * time.Second, Counters: true, Thresholds: &threads.Thresholds},
 		{Probe: processes, Period: time.Minute, Thresholds: &processes.Thresholds},
@@ -44,6 +45,7 @@ func All() []Spec {
 		{Probe: kernelMemory, Period: time.Minute, Thresholds: &kernelMemory.Thresholds},
 		{Probe: pressure, Period: 15 * time.Second, Counters: true, Thresholds: &pressure.Thresholds},
 		{Probe: units, Period: 15 * time.Second, Thresholds: &units.Thresholds},
+		{Probe: kubeletHealth, Period: 15 * time.Second, Thresholds: &kubeletHealth.Thresholds},
 		{Probe: clock, Period: 15 * time.Second, Thresholds: &clock.Thresholds},
 		// It waits for the runtime within its own, shorter time.
 		{Probe: runtime, Period: 15 * time.Second, Timeout: 12 * time.Second, Thresholds: &runtime.Thresholds},

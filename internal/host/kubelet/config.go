@@ -39,6 +39,7 @@ type config struct {
 	ResolvConf               *string `yaml:"resolvConf"`
 	ContainerRuntimeEndpoint *string `yaml:"containerRuntimeEndpoint"`
 	RotateCertificates       *bool   `yaml:"rotateCertificates"`
+	TLSCertFile              *string `yaml:"tlsCertFile"`
 }
 
 // limit is a threshold without its signal.
@@ -123,6 +124,7 @@ func (c *config) fill(s *Settings) error {
 	s.ResolvConf = value(c.ResolvConf, "/etc/resolv.conf")
 	s.ContainerRuntimeEndpoint = value(c.ContainerRuntimeEndpoint, "unix:///run/containerd/containerd.sock")
 	s.RotateCertificates = value(c.RotateCertificates, false)
+	s.TLSCertFile = value(c.TLSCertFile, "")
 	s.EvictionHard = thresholds(c.EvictionHard)
 	s.EvictionSoft = thresholds(c.EvictionSoft)
 	for signal, t := range s.EvictionSoft {

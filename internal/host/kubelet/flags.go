@@ -74,6 +74,8 @@ func (c *config) setFlag(f arg, first bool) (err error) {
 		c.ResolvConf = &f.value
 	case "container-runtime-endpoint":
 		c.ContainerRuntimeEndpoint = &f.value
+	case "tls-cert-file":
+		c.TLSCertFile = &f.value
 	case "cgroups-per-qos":
 		c.CgroupsPerQOS, err = boolFlag(f)
 	case "rotate-certificates":

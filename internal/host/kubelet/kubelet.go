@@ -15,7 +15,7 @@ import (
 // Settings is what kubelet runs with, as far as it concerns the node's health.
 type Settings struct {
 	Found        bool     // this node is set up to run a kubelet
-	Distribution string   // kubelet, k3s, rke2 or microk8s
+	Distribution string   // kubelet, k3s, rke2, k0s or microk8s
 	From         []string // the host's files that the settings came from
 
 	// DataDir is where k3s and rke2 keep images, containers and their own state;
@@ -42,6 +42,8 @@ type Settings struct {
 	ResolvConf               string
 	ContainerRuntimeEndpoint string
 	RotateCertificates       bool
+	CertDir                  string // where kubelet keeps the certificates that it has made or asked for
+	TLSCertFile              string // the one that it serves with; empty: one in CertDir
 }
 
 // Threshold is when kubelet begins to evict: less left than Quantity or Percent,
@@ -58,7 +60,7 @@ type Threshold struct {
 // that come with it are not to be relied on, but for Found, Distribution and From.
 func Read(h *host.Host) (Settings, error) {
 	r := &reader{h: h}
-	find := []func(*reader) (*source, error){rancher("rke2"), rancher("k3s"), microk8s, systemdUnit, kubeadmFiles}
+	find := []func(*reader) (*source, error){rancher("rke2"), rancher("k3s"), k0s, microk8s, systemdUnit, kubeadmFiles}
 	for _, f := range find {
 		src, err := f(r)
 		switch {
@@ -90,7 +92,7 @@ type source struct {
 // settings follows kubelet's order (cmd/kubelet/app/server.go): its config file,
 // else nothing; the drop-in folder over it; the flags over all.
 func (r *reader) settings(src *source) (Settings, error) {
-	s := Settings{Found: true, Distribution: src.distribution, DataDir: src.dataDir, RootDir: "/var/lib/kubelet"}
+	s := Settings{Found: true, Distribution: src.distribution, DataDir: src.dataDir, RootDir: "/var/lib/kubelet", CertDir: "/var/lib/kubelet/pki"}
 	if src.dataDir != "" {
 		s.KubeConfig = src.dataDir + "/agent/kubelet.kubeconfig"
 	}
@@ -104,6 +106,8 @@ func (r *reader) settings(src *source) (Settings, error) {
 			paths.configDir = f.value
 		case "root-dir":
 			s.RootDir = f.value
+		case "cert-dir":
+			s.CertDir = f.value
 		case "kubeconfig":
 			s.KubeConfig = f.value
 		}

@@ -144,7 +144,7 @@ func FuzzUnit(f *testing.F) {
 	}
 	f.Add([]byte("[Service]\nExecStart=$A ${A} $$ \\\n\"'\\"), []byte("A=$A\nexport A='x"))
 	f.Fuzz(func(t *testing.T, unit, env []byte) {
-		svc := service{env: map[string]string{}}
+		svc := service{env: map[string]string{}, specifiers: specifiers("kubelet.service", "node")}
 		svc.merge(unit)
 		words := expand(splitWords(svc.execStart), parseEnvFile(env))
 		flags := parseFlags(words)

@@ -4,10 +4,12 @@ package kubelet
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/nodevitals/nodevitals/internal/host"
 )
@@ -72,6 +74,28 @@ func (r *reader) listIfThere(dir string) ([]string, error) {
 		return nil, nil
 	}
 	return names, err
+}
+
+// glob is the files whose names match a pattern, which may have wildcards in its last
+// element, sorted; without one it is the pattern itself.
+func (r *reader) glob(pattern string) ([]string, error) {
+	dir, base := path.Split(pattern)
+	if !strings.ContainsAny(base, "*?[") {
+		return []string{pattern}, nil
+	}
+	names, err := r.listIfThere(dir)
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, n := range names {
+		if ok, err := path.Match(base, n); err != nil {
+			return nil, fmt.Errorf("%s: %w", pattern, err)
+		} else if ok && n[0] != '.' {
+			files = append(files, dir+n)
+		}
+	}
+	return files, nil
 }
 
 // named gives an error the host's path, where it has that of a link's target or ours.

@@ -59,6 +59,40 @@ func kubeadmFiles(r *reader) (*source, error) {
 	return &source{distribution: "kubelet", flags: flags, flagsFrom: flagsFile}, nil
 }
 
+// k0s starts kubelet as a process of its own, on all nodes but those that are only
+// controllers (pkg/component/worker/kubelet.go of k0s).
+func k0s(r *reader) (*source, error) {
+	for _, unit := range []string{"k0sworker.service", "k0scontroller.service"} {
+		cmd, err := r.unit(unit)
+		if err != nil {
+			return found("k0s", err)
+		}
+		data, extra := "/var/lib/k0s", ""
+		for _, f := range parseFlags(cmd.words) {
+			switch f.name {
+			case "data-dir":
+				data = f.value
+			case "kubelet-extra-args":
+				extra = f.value
+			}
+		}
+		config := data + "/kubelet-config.yaml"
+		if len(cmd.words) == 0 || unit == "k0scontroller.service" && !r.exists(config) {
+			continue
+		}
+		src := &source{distribution: "k0s", flagsFrom: cmd.from, flags: []arg{
+			{"config", config, true},
+			{"root-dir", data + "/kubelet", true},
+			{"cert-dir", data + "/kubelet/pki", true},
+			{"kubeconfig", data + "/kubelet.conf", true},
+			{"container-runtime-endpoint", "unix:///run/k0s/containerd.sock", true},
+		}}
+		src.flags = append(src.flags, parseFlags(expand(splitWords(extra), nil))...)
+		return src, nil
+	}
+	return nil, nil
+}
+
 // microk8s keeps one flag a line in a file of its snap.
 func microk8s(r *reader) (*source, error) {
 	const args = "/var/snap/microk8s/current/args/kubelet"
@@ -99,6 +133,8 @@ func rancher(name string) func(*reader) (*source, error) {
 
 		src := &source{distribution: name, dataDir: opts.last("data-dir", data)}
 		src.defaults = rancherDefaults(opts)
+		serving := src.dataDir + "/agent/serving-kubelet.crt"
+		src.defaults.TLSCertFile = &serving
 		var words []string
 		for _, arg := range opts["kubelet-arg"] {
 			words = append(words, "--"+strings.TrimLeft(arg, "-"))

@@ -28,7 +28,8 @@ func (r *reader) unit(name string) (command, error) {
 	if err != nil || len(files) == 0 {
 		return command{}, err
 	}
-	svc := service{env: map[string]string{}}
+	host, _ := r.h.Hostname() // without it %H stays as it is written
+	svc := service{env: map[string]string{}, specifiers: specifiers(name, host)}
 	for _, f := range files {
 		b, ok, err := r.readIfThere(f)
 		if err != nil {
@@ -40,12 +41,18 @@ func (r *reader) unit(name string) (command, error) {
 	}
 	// A file's variables win over Environment=, whichever comes first.
 	env := maps.Clone(svc.env)
-	for _, f := range svc.envFiles {
-		b, _, err := r.readIfThere(f)
+	for _, pattern := range svc.envFiles {
+		files, err := r.glob(pattern)
 		if err != nil {
 			return command{}, err
 		}
-		maps.Copy(env, parseEnvFile(b))
+		for _, f := range files {
+			b, _, err := r.readIfThere(f)
+			if err != nil {
+				return command{}, err
+			}
+			maps.Copy(env, parseEnvFile(b))
+		}
 	}
 	return command{words: expand(splitWords(svc.execStart), env), from: files[0]}, nil
 }
@@ -80,9 +87,24 @@ func (r *reader) unitFiles(name string) ([]string, error) {
 
 // service is the part of a unit's [Service] section that makes a command line.
 type service struct {
-	execStart string // as written
-	env       map[string]string
-	envFiles  []string
+	execStart  string // as written
+	env        map[string]string
+	envFiles   []string // or patterns of their names
+	specifiers *strings.Replacer
+}
+
+// specifiers replaces those that mean the same in every service of the system
+// (systemd.unit(5), "Specifiers"), and the unit's names; others stay as they are.
+func specifiers(unit, host string) *strings.Replacer {
+	name := strings.TrimSuffix(unit, ".service")
+	pairs := []string{
+		"%%", "%", "%n", unit, "%N", name, "%p", name, "%t", "/run", "%S", "/var/lib", "%C", "/var/cache",
+		"%L", "/var/log", "%E", "/etc", "%T", "/tmp", "%V", "/var/tmp", "%h", "/root", "%u", "root", "%U", "0",
+	}
+	if host != "" {
+		pairs = append(pairs, "%H", host, "%l", strings.SplitN(host, ".", 2)[0])
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 // merge reads one unit file over s: an empty value takes back what came before.
@@ -97,7 +119,7 @@ func (s *service) merge(b []byte) {
 		if !ok || section != "[Service]" {
 			continue
 		}
-		val = strings.ReplaceAll(strings.TrimSpace(val), "%%", "%") // specifiers are left alone
+		val = s.specifiers.Replace(strings.TrimSpace(val))
 		switch strings.TrimSpace(key) {
 		case "ExecStart":
 			s.execStart = val

@@ -16,9 +16,8 @@ func All() []Spec {
 	cgroupLeak, fragmentation, oom := NewCgroupLeak(), NewFragmentation(), NewOOM()
 	kernelMemory, pressure := NewKernelMemory(), NewPressure()
 	links := NewLinks()
-	units := NewUnits()
 	runtime, sandboxLimit := NewRuntime(), NewSandboxLimit()
-	units, kubeletHealth := NewUnits(), NewKubeletHealth()
+	units, kubeletHealth, certificates := NewUnits(), NewKubeletHealth(), NewCertificates()
 	specs := []Spec{
 		{Probe: threads, Period: 10 * time.Second, Counters: true, Thresholds: &threads.Thresholds},
 		{Probe: processes, Period: time.Minute, Thresholds: &processes.Thresholds},
@@ -46,6 +45,7 @@ func All() []Spec {
 		{Probe: pressure, Period: 15 * time.Second, Counters: true, Thresholds: &pressure.Thresholds},
 		{Probe: units, Period: 15 * time.Second, Thresholds: &units.Thresholds},
 		{Probe: kubeletHealth, Period: 15 * time.Second, Thresholds: &kubeletHealth.Thresholds},
+		{Probe: certificates, Period: time.Minute, Thresholds: &certificates.Thresholds},
 		{Probe: clock, Period: 15 * time.Second, Thresholds: &clock.Thresholds},
 		// It waits for the runtime within its own, shorter time.
 		{Probe: runtime, Period: 15 * time.Second, Timeout: 12 * time.Second, Thresholds: &runtime.Thresholds},

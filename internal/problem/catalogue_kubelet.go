@@ -121,9 +121,12 @@ func kubeletKinds() []Definition {
 		{
 			Kind: KubeletCertificateExpiring, Condition: KubeletUnhealthy,
 			Scope: NodeScope, Severity: Critical, Sources: Level | Log,
-			Logs:    Count{N: 1, Within: 5 * time.Minute},
-			Causes:  []Edge{{Kind: ClockJumped}},
-			Summary: "kubelet's client or serving certificate has expired or is about to, and was not renewed.",
+			// One look may fall into the moment in which the file is replaced.
+			Warn: Persist{Runs: 2}, Crit: Persist{Runs: 2},
+			Logs:      Count{N: 1, Within: 5 * time.Minute},
+			Resources: []string{"kubelet_certificate"},
+			Causes:    []Edge{{Kind: ClockJumped}},
+			Summary:   "kubelet's client or serving certificate has expired or is about to, and was not renewed.",
 			Meaning: "With an expired client certificate the API server refuses kubelet and the node becomes NotReady; " +
 				"with an expired serving certificate logs, exec and metrics fail.",
 			Evidence: []string{

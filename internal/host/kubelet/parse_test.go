@@ -195,3 +195,18 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+// FuzzCertificates: whatever stands in the files of certificates is told, and no
+// more than that.
+func FuzzCertificates(f *testing.F) {
+	f.Add([]byte("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"))
+	f.Add([]byte("current-context: a\ncontexts: [{name: a, context: {user: u}}]\nusers: [{name: u, user: {client-certificate-data: TUlJ}}]\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if from, until, err := parseCertificate(append([]byte(nil), b...)); err == nil && from.IsZero() && until.IsZero() {
+			t.Error("neither a time nor an error")
+		}
+		if file, data, err := parseKubeConfigUser(b); err != nil && (file != "" || data != nil) {
+			t.Errorf("%q %q beside %v", file, data, err)
+		}
+	})
+}

@@ -98,7 +98,7 @@ func evaluateCertificates(all []kubelet.Certificate, now time.Time, th Certifica
 		}
 		life, left := c.NotAfter.Sub(c.NotBefore), c.NotAfter.Sub(now)
 		r.Measurements = append(r.Measurements, problem.Measurement{
-			Resource: "kubelet_certificate", Subject: c.File, Used: max(now.Sub(c.NotBefore), 0).Seconds(), Max: life.Seconds(),
+			Resource: "certificate_life", Subject: c.File, Used: max(now.Sub(c.NotBefore), 0).Seconds(), Max: life.Seconds(),
 			Unit: problem.Seconds, Touches: v.Touches,
 		})
 		const day = "2006-01-02 15:04 UTC"

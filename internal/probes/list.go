@@ -18,6 +18,7 @@ func All() []Spec {
 	links := NewLinks()
 	runtime, sandboxLimit := NewRuntime(), NewSandboxLimit()
 	units, kubeletHealth, certificates := NewUnits(), NewKubeletHealth(), NewCertificates()
+	kubeletMemory := NewKubeletMemory()
 	specs := []Spec{
 		{Probe: threads, Period: 10 * time.Second, Counters: true, Thresholds: &threads.Thresholds},
 		{Probe: processes, Period: time.Minute, Thresholds: &processes.Thresholds},
@@ -46,6 +47,9 @@ func All() []Spec {
 		{Probe: units, Period: 15 * time.Second, Thresholds: &units.Thresholds},
 		{Probe: kubeletHealth, Period: 15 * time.Second, Thresholds: &kubeletHealth.Thresholds},
 		{Probe: certificates, Period: time.Minute, Thresholds: &certificates.Thresholds},
+		{Probe: kubeletMemory, Period: time.Minute, Thresholds: &kubeletMemory.Thresholds},
+		{Probe: NewAllocatable(), Period: time.Minute},
+		{Probe: NewTools(), Period: 10 * time.Minute},
 		{Probe: clock, Period: 15 * time.Second, Thresholds: &clock.Thresholds},
 		// It waits for the runtime within its own, shorter time.
 		{Probe: runtime, Period: 15 * time.Second, Timeout: 12 * time.Second, Thresholds: &runtime.Thresholds},

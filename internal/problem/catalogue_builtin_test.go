@@ -339,7 +339,7 @@ const resources = "pid_max threads_max cgroup_pids unit_tasks user_processes zom
 	"inotify_watches conntrack_entries neighbour_entries tcp_memory tcp_orphans cgroups_empty cgroups_dying " +
 	"cgroup_memory_ids memory_fragmentation pressure_memory_full pressure_io_full pressure_cpu_some cpu_steal " +
 	"slab_unreclaimable kubelet_memory clock_error link_carrier_changes " +
-	"kubelet_restarts kubelet_certificate runtime_restarts " +
+	"kubelet_restarts certificate_life runtime_restarts " +
 	"runtime_answer pod_ips"
 
 func TestBuiltinResources(t *testing.T) {

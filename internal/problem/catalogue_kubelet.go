@@ -124,7 +124,7 @@ func kubeletKinds() []Definition {
 			// One look may fall into the moment in which the file is replaced.
 			Warn: Persist{Runs: 2}, Crit: Persist{Runs: 2},
 			Logs:      Count{N: 1, Within: 5 * time.Minute},
-			Resources: []string{"kubelet_certificate"},
+			Resources: []string{"certificate_life"},
 			Causes:    []Edge{{Kind: ClockJumped}},
 			Summary:   "kubelet's client or serving certificate has expired or is about to, and was not renewed.",
 			Meaning: "With an expired client certificate the API server refuses kubelet and the node becomes NotReady; " +

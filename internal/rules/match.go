@@ -111,11 +111,20 @@ func (c *compiled) match(r *journal.Record, line, raw []byte, from Source) (prob
 	if c.exclude != nil && c.exclude.exact && c.exclude.matches(line) || !c.pattern.mayMatch(line) {
 		return problem.Claim{}, false
 	}
-	m := c.pattern.FindSubmatchIndex(line)
-	if m == nil || c.exclude != nil && !c.exclude.exact && c.exclude.matches(line) {
+	m, ok := c.find(line)
+	if !ok || c.exclude != nil && !c.exclude.exact && c.exclude.matches(line) {
 		return problem.Claim{}, false
 	}
 	return c.claim(r, line, m), true
+}
+
+// find says where the pattern's captures are in line.
+func (c *compiled) find(line []byte) (captures []int, ok bool) {
+	if len(c.names) == 1 { // the whole match has no name, and nobody asks where it is
+		return nil, c.pattern.matches(line)
+	}
+	captures = c.pattern.FindSubmatchIndex(line)
+	return captures, captures != nil
 }
 
 // extracted is the part of the raw line that the rule's own format says is the
@@ -313,6 +322,9 @@ func (c *compiled) known(name string) error {
 // without control characters, which a log line may hold on purpose.
 func printable(b []byte, n int) string {
 	cut := len(b) > n
+	if !cut && !slices.ContainsFunc(b, func(c byte) bool { return c < ' ' || c > '~' }) {
+		return string(b) // as nearly all is
+	}
 	s := strings.ToValidUTF8(string(b[:min(len(b), n)]), "")
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {

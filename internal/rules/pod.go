@@ -6,6 +6,7 @@ package rules
 import (
 	"bytes"
 	"regexp"
+	"slices"
 
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
@@ -42,37 +43,39 @@ const (
 	uid   = `([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32})`
 )
 
-// podShape is one way to write a pod. A line without the literal has none.
+// podShape is one way to write a pod. A line without any of the marks has none.
 type podShape struct {
-	literal         string
+	marks           []string
 	pattern         *regexp.Regexp
 	namespace, name int // which group; 0 for none
 	uid             int
 }
 
+// sandbox is how containerd prints a pod, whose uid may have any form.
+const sandbox = "Metadata{"
+
 // podShapes, the most telling first.
 var podShapes = []podShape{
 	// Structured klog.
-	{`="`, regexp.MustCompile(`\bpods?=\[?\\*"(` + label + `)/(` + label + `)\\*"`), 1, 2, 0},
-	{`=\"`, regexp.MustCompile(`\bpods?=\[?\\*"(` + label + `)/(` + label + `)\\*"`), 1, 2, 0},
+	{[]string{"pod=", "pods="}, regexp.MustCompile(`\bpods?=\[?\\*"(` + label + `)/(` + label + `)\\*"`), 1, 2, 0},
 	// containerd.
-	{"Metadata{", regexp.MustCompile(`PodSandboxMetadata\{Name:(` + label + `),Uid:([-\w]+),Namespace:(` + label + `),`), 3, 1, 2},
+	{[]string{sandbox}, regexp.MustCompile(`PodSandboxMetadata\{Name:(` + label + `),Uid:([-\w]+),Namespace:(` + label + `),`), 3, 1, 2},
 	// docker's container names and CRI-O's.
-	{"k8s_", regexp.MustCompile(`\bk8s_[-\w.]+?_(` + label + `)_(` + label + `)_` + uid + `_\d+`), 2, 1, 3},
+	{[]string{"k8s_"}, regexp.MustCompile(`\bk8s_[-\w.]+?_(` + label + `)_(` + label + `)_` + uid + `_\d+`), 2, 1, 3},
 	// Names that containerd reserves.
-	{"reserve", regexp.MustCompile(`name \\*"(?:` + label + `_)?(` + label + `)_(` + label + `)_` + uid + `_\d+\\*"`), 2, 1, 3},
+	{[]string{"reserve"}, regexp.MustCompile(`name \\*"(?:` + label + `_)?(` + label + `)_(` + label + `)_` + uid + `_\d+\\*"`), 2, 1, 3},
 	// klog before 1.20.
-	{`)"`, regexp.MustCompile(`"(` + label + `)_(` + label + `)\(` + uid + `\)`), 2, 1, 3},
-	{`)\"`, regexp.MustCompile(`"(` + label + `)_(` + label + `)\(` + uid + `\)`), 2, 1, 3},
+	{[]string{`)"`, `)\"`}, regexp.MustCompile(`"(` + label + `)_(` + label + `)\(` + uid + `\)`), 2, 1, 3},
 	// Only a uid: in quotes, or on a path.
-	{`"`, regexp.MustCompile(`(?:UID|podID|for|pod):? ?=? ?\\*"` + uid + `\\*"`), 0, 0, 1},
-	{"/pods/", regexp.MustCompile(`/pods/` + uid + `/`), 0, 0, 1},
+	{[]string{`"`}, regexp.MustCompile(`(?:UID|podID|for|pod):? ?=? ?\\*"` + uid + `\\*"`), 0, 0, 1},
+	{[]string{"/pods/"}, regexp.MustCompile(`/pods/` + uid + `/`), 0, 0, 1},
 }
 
 // findPod is the pod that a line is about; empty if it names none.
 func findPod(line []byte) podName {
+	hasUID := mayHoldUID(line)
 	for _, s := range podShapes {
-		if !bytes.Contains(line, []byte(s.literal)) {
+		if s.uid != 0 && !hasUID && s.marks[0] != sandbox || !holdsAny(line, s.marks) {
 			continue
 		}
 		m := s.pattern.FindSubmatch(line)
@@ -88,4 +91,26 @@ func findPod(line []byte) podName {
 		return podName{namespace: group(s.namespace), name: group(s.name), uid: group(s.uid)}
 	}
 	return podName{}
+}
+
+// mayHoldUID reports whether there is a word of hexadecimal digits and dashes
+// that is as long as a uid is with or without dashes. It is much cheaper than
+// the patterns, which most lines would make try at every quote.
+func mayHoldUID(line []byte) bool {
+	run := 0
+	for _, c := range line {
+		if c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c == '-' {
+			run++
+			continue
+		}
+		if run == 32 || run == 36 {
+			return true
+		}
+		run = 0
+	}
+	return run == 32 || run == 36
+}
+
+func holdsAny(line []byte, texts []string) bool {
+	return slices.ContainsFunc(texts, func(t string) bool { return bytes.Contains(line, []byte(t)) })
 }

@@ -58,33 +58,34 @@ func parseParts(s string) []part {
 // fill renders the template; ok is false if a capture that is not optional is
 // not there.
 func (t template) fill(value func(string) string) (s string, ok bool) {
-	var b strings.Builder
+	var buf [200]byte
+	b := buf[:0]
 	for _, p := range t {
-		text, full := fillParts(p.parts, value)
-		if !full && !p.optional {
-			return "", false
-		}
-		if full {
-			b.WriteString(text)
-		}
-	}
-	return b.String(), true
-}
-
-func fillParts(parts []part, value func(string) string) (string, bool) {
-	var b strings.Builder
-	for _, p := range parts {
-		if p.name == "" {
-			b.WriteString(p.text)
+		before := len(b)
+		if b, ok = p.append(b, value); ok {
 			continue
 		}
-		v := value(p.name)
-		if v == "" {
+		if !p.optional {
 			return "", false
 		}
-		b.WriteString(v)
+		b = b[:before]
 	}
-	return b.String(), true
+	return string(b), true
+}
+
+// append adds the piece to b, as far as its captures are there; ok says if all are.
+func (p *piece) append(b []byte, value func(string) string) (_ []byte, ok bool) {
+	for _, q := range p.parts {
+		text := q.text
+		if q.name != "" {
+			text = value(q.name)
+		}
+		if text == "" {
+			return b, false
+		}
+		b = append(b, text...)
+	}
+	return b, true
 }
 
 // captures are the names that a template needs or may use.

@@ -92,15 +92,18 @@ func (b *logBench) journal(share float64) string { return filepath.Join(b.dir, p
 
 func percent(share float64) string { return fmt.Sprintf("%g%%", 100*share) }
 
-// makeJournals makes one journal for each share, both at once: systemd takes half
-// a minute to write 300,000 records.
+// makeJournals makes one journal for each share, both at once: systemd takes some
+// two minutes to write a million records.
 func (b *logBench) makeJournals(ctx context.Context) error {
 	say("systemd-journal-remote writes two journals of %d records", b.records)
 	done := make(chan error)
 	shares := []float64{rare, frequent}
 	for i, share := range shares {
 		go func() {
-			err := makeJournal(ctx, b.journal(share), export.Options{Records: b.records, Seed: uint64(i + 1), Long: 0.01, Failures: share})
+			err := makeJournal(ctx, b.journal(share), export.Options{
+				Records: b.records, Seed: uint64(i + 1), Long: 0.01, Failures: share,
+				Progress: func(n int) { say("the one with %s failures: %d records", percent(share), n) },
+			})
 			if err == nil {
 				say("the one with %s failures is there", percent(share))
 			}

@@ -51,7 +51,7 @@ func main() {
 	flag.IntVar(&o.runs, "runs", 7, "how often each thing is measured; the median is printed")
 	flag.IntVar(&o.seconds, "seconds", 60, "for how long the daemon is watched")
 	flag.BoolVar(&o.skipBusy, "skip-busy", false, "do not make the machine busy")
-	flag.IntVar(&o.records, "log-records", 300_000, "how many log records are read and matched; 0 leaves the logs out")
+	flag.IntVar(&o.records, "log-records", 1_000_000, "how many log records are read and matched; 0 leaves the logs out")
 	flag.IntVar(&o.tries, "log-tries", 200, "how many log lines are timed on their way to the metrics")
 	flag.Parse()
 	if flag.NArg() > 0 || o.runs < 1 || o.seconds < 1 || o.records < 0 || o.tries < 1 {

@@ -19,7 +19,12 @@ type Options struct {
 	// Failures is the share of records that tell of a failure of the node; 0 leaves it at what
 	// the programs' own words make, about 1.5 %.
 	Failures float64
+	// Progress, if not nil, is called now and then with the number of records made.
+	Progress func(records int)
 }
+
+// progressEvery is how many records are made between two calls of Progress.
+const progressEvery = 100_000
 
 // Start is the time of the first record, in µs since 1970.
 const Start = 1_790_000_000_000_000
@@ -33,6 +38,9 @@ func Generate(out io.Writer, o Options) error {
 	now, mono := uint64(Start), uint64(3_600_000_000)
 	boots := max(o.Boots, 1)
 	for i := range o.Records {
+		if o.Progress != nil && i > 0 && i%progressEvery == 0 {
+			o.Progress(i)
+		}
 		boot := i * boots / max(o.Records, 1)
 		if i > 0 && boot != (i-1)*boots/o.Records {
 			mono = 1_000_000

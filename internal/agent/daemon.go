@@ -130,8 +130,10 @@ func (l *loop) run(ctx context.Context) {
 			now = l.observe(r)
 			changed = true
 		case b := <-batches:
+			// A storm mostly says again what is known.
+			active := len(l.state.tracker.Active())
 			l.state.takeIn(b)
-			now = len(b.claims) > 0
+			now = len(l.state.tracker.Active()) != active
 			changed = true
 		case <-ticker.C:
 			at := a.node.Host.Clock.Boot()

@@ -45,7 +45,7 @@ func NewMetrics(latest func() *problem.Snapshot) *Metrics {
 		failures:  desc("probe_failures_total", "Failed runs of the probe since the agent started.", "probe"),
 		calls:     desc("call_duration_seconds", "How long calls took that the probe makes to others, such as the container runtime; also those without an answer.", "probe", "call"),
 		rootCause: desc("root_cause", "1 for each active problem (effect, subject) and the root of its cause tree (cause).", "effect", "subject", "cause"),
-		records:   desc("log_records_total", "Log records read.", "source", "unit"),
+		records:   desc("log_records_total", "Log records read.", "source"),
 		lag:       desc("log_lag_seconds", "Age of the newest record when it was read.", "source"),
 		blind:     desc("log_blind", "1 while a log source cannot be read.", "source"),
 	}
@@ -122,7 +122,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	for _, l := range s.Logs {
-		counter(m.records, float64(l.Records), l.Source, "")
+		counter(m.records, float64(l.Records), l.Source)
 		gauge(m.lag, l.Lag.Seconds(), l.Source)
 		gauge(m.blind, truth(l.Blind != ""), l.Source)
 	}

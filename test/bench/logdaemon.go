@@ -70,7 +70,7 @@ func (b *logBench) catchUp(ctx context.Context, dir string) (row logRow, err err
 		return row, err
 	}
 	defer func() { err = errors.Join(err, d.end()) }()
-	const counter = `nodevitals_log_records_total{source="journal"`
+	const counter = `nodevitals_log_records_total{source="journal"}`
 	err = d.seek(ctx, 50*time.Millisecond, func(line string) bool {
 		if !strings.HasPrefix(line, counter) {
 			return false

@@ -17,6 +17,7 @@ import (
 	"github.com/nodevitals/nodevitals/internal/agent"
 	"github.com/nodevitals/nodevitals/internal/config"
 	"github.com/nodevitals/nodevitals/internal/host"
+	"github.com/nodevitals/nodevitals/internal/mounthelper"
 	"github.com/nodevitals/nodevitals/internal/problem"
 	"github.com/nodevitals/nodevitals/internal/report"
 )
@@ -102,6 +103,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	a := agent.New(h, c, version)
+	a.AskMounts(mounthelper.New(c.RunDir))
 	if !o.once {
 		if os.Getenv("GOMAXPROCS") == "" {
 			// The daemon gains nothing by running goroutines in parallel, and each of

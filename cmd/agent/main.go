@@ -12,12 +12,14 @@ import (
 	"syscall"
 
 	"github.com/nodevitals/nodevitals/internal/agent"
+	"github.com/nodevitals/nodevitals/internal/mounthelper"
 )
 
 // version is stamped by the build (-ldflags -X main.version=…).
 var version = "dev"
 
 func main() {
+	mounthelper.ServeIfAsked() // we may have been started by ourselves
 	// First of all, since nearly everything makes a thread, and a Go program that
 	// is refused one dies with a stack trace.
 	scarce, err := agent.CheckRoom()

@@ -37,5 +37,9 @@ func New(h *host.Host, c config.Config, version string) *Agent {
 	return a
 }
 
+// AskMounts has file systems that may hang asked by m. Without it they are judged
+// only by what the kernel shows of those that wait for them.
+func (a *Agent) AskMounts(m probes.MountAsker) { a.node.Mounts = m }
+
 // Catalogue is what the agent can find wrong.
 func (a *Agent) Catalogue() *problem.Catalogue { return a.catalogue }

@@ -18,6 +18,7 @@ const sampleGap = 200 * time.Millisecond
 // twice, all in parallel, and the newest part of the log files. ctx bounds it
 // all; a probe that has not answered by then counts as one that cannot tell.
 func (a *Agent) Once(ctx context.Context, since time.Duration) *problem.Snapshot {
+	a.node.Once = true
 	s := a.newState(true)
 	if scarce, err := checkRoom(a.node.Host, a.node.Cgroups, onceThreads); err != nil || scarce {
 		a.slots = make(slots, 1) // each look in its turn, on the same threads

@@ -40,6 +40,8 @@ type Config struct {
 	LookBack time.Duration
 	// StateFile is where the daemon keeps what a restart needs; empty keeps nothing.
 	StateFile string
+	// RunDir is where it keeps what must not outlive the boot.
+	RunDir string
 	// Rules, Buffers and Catalogue are the built-in ones and the user's own.
 	Rules     *rules.Set
 	Buffers   []*rules.Buffer
@@ -72,6 +74,7 @@ func defaults() Config {
 		Kmsg:        true,
 		LookBack:    10 * time.Minute,
 		StateFile:   "/var/lib/nodevitals/state.json",
+		RunDir:      "/run/nodevitals",
 		MinSeverity: problem.Critical,
 		Kube:        Kube{Publish: true, Events: true},
 		Probes:      probes.All(),

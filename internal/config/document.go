@@ -59,6 +59,7 @@ func (c *Config) document() reflect.Value {
 	doc := reflect.New(reflect.StructOf([]reflect.StructField{
 		field("Listen", "listen", reflect.TypeFor[string]()),
 		field("StateFile", "stateFile", reflect.TypeFor[string]()),
+		field("RunDir", "runDir", reflect.TypeFor[string]()),
 		field("Logs", "logs", reflect.TypeFor[logs]()),
 		field("Conditions", "conditions", reflect.TypeFor[conditions]()),
 		field("Kubernetes", "kubernetes", reflect.TypeFor[kubernetes]()),
@@ -69,6 +70,7 @@ func (c *Config) document() reflect.Value {
 	v := doc.Elem()
 	v.FieldByName("Listen").SetString(c.Listen)
 	v.FieldByName("StateFile").SetString(c.StateFile)
+	v.FieldByName("RunDir").SetString(c.RunDir)
 	v.FieldByName("Logs").Set(reflect.ValueOf(logs{Files: c.LogFiles, Journal: c.JournalDirs, Kmsg: c.Kmsg, LookBack: c.LookBack}))
 	v.FieldByName("Conditions").Set(reflect.ValueOf(conditions{c.MinSeverity.String(), c.Kube.Prefix, c.Kube.NPDTypes}))
 	v.FieldByName("Kubernetes").Set(reflect.ValueOf(c.Kube.document()))
@@ -106,6 +108,7 @@ func probeType(s probes.Spec) reflect.Type {
 func (c *Config) apply(doc reflect.Value) ownRules {
 	c.Listen = doc.FieldByName("Listen").String()
 	c.StateFile = doc.FieldByName("StateFile").String()
+	c.RunDir = doc.FieldByName("RunDir").String()
 	l := doc.FieldByName("Logs").Interface().(logs)
 	c.LogFiles, c.JournalDirs, c.Kmsg, c.LookBack = l.Files, l.Journal, l.Kmsg, l.LookBack
 	for i := range c.Probes {

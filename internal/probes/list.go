@@ -10,7 +10,7 @@ func All() []Spec {
 	threads, processes := NewThreads(), NewProcesses()
 	files := NewFiles()
 	filesystems, volumes, eviction, mountTable := NewFilesystems(), NewVolumes(), NewEviction(), NewMountTable()
-	deletedFiles := NewDeletedFiles(filesystems)
+	deletedFiles, stuckMounts := NewDeletedFiles(filesystems), NewStuckMounts()
 	inotify, conntrack, neighbours, tcpMemory := NewInotify(), NewConntrack(), NewNeighbours(), NewTCPMemory()
 	daemonFiles, clock := NewDaemonFiles(), NewClock()
 	cgroupLeak, fragmentation, oom := NewCgroupLeak(), NewFragmentation(), NewOOM()
@@ -30,7 +30,7 @@ func All() []Spec {
 		{Probe: eviction, Period: 15 * time.Second, Thresholds: &eviction.Thresholds},
 		{Probe: mountTable, Period: 30 * time.Second, Thresholds: &mountTable.Thresholds},
 		{Probe: NewReadonly(), Period: 15 * time.Second},
-		{Probe: NewStuckMounts(), Period: 15 * time.Second, Counters: true},
+		{Probe: stuckMounts, Period: 15 * time.Second, Counters: true, Thresholds: &stuckMounts.Thresholds},
 		{Probe: inotify, Period: 15 * time.Second, Thresholds: &inotify.Thresholds},
 		{Probe: conntrack, Period: 10 * time.Second, Counters: true, Thresholds: &conntrack.Thresholds},
 		{Probe: neighbours, Period: 15 * time.Second, Counters: true, Thresholds: &neighbours.Thresholds},

@@ -31,6 +31,10 @@ type Node struct {
 	Cgroups    *cgroup.Tree
 	CgroupsErr error
 	Owners     *owner.Resolver
+	// Mounts asks file systems that may hang; nil: they are not asked.
+	Mounts MountAsker
+	// Once: this is a single look at the node, which has to come to an end.
+	Once bool
 }
 
 // NewNode looks at h. It succeeds also where h has no cgroups: then the probes

@@ -1,17 +1,25 @@
 package probes
 
-// This file judges two samples of StuckMounts; stuckverdicts.go says it in words.
+// This file judges what StuckMounts has seen; stuckverdicts.go says it in words.
 
 import (
 	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
-// stuckJudgement is what two samples tell.
+// stuckLimits is how long is too long.
+type stuckLimits struct {
+	notRun     time.Duration // for a task that waits
+	unanswered time.Duration // for a call of our own
+}
+
+// stuckJudgement is what a look and those before it tell.
 type stuckJudgement struct {
-	cur *stuckSample
+	cur    *stuckSample
+	limits stuckLimits
 	// groups are the stuck tasks by the mounts that they may wait for, mostly one.
 	groups []stuckGroup
 	// condemned are the mounts that do not answer, in the order of their points.
@@ -28,23 +36,21 @@ type stuckGroup struct {
 	tasks  []waiter
 }
 
-// judgeStuck finds the mounts that did not answer between two samples. A mount is
-// condemned if tasks wait for it, and for no other, without having run; the
-// counters show that it gave no answer meanwhile. NFS is also condemned if requests
-// went out and none came back in two samples.
-func judgeStuck(prev, cur *stuckSample) stuckJudgement {
-	j := stuckJudgement{cur: cur, doubted: map[*remoteMount]string{}}
-	if prev == nil {
-		return j
-	}
-	silent := silentMounts(prev, cur)
+// judgeStuck finds the mounts that do not answer. One that has just answered us
+// does, whoever waits for it. One that has not answered us for too long is
+// condemned. Of the others those are condemned for which tasks wait, and for no
+// other, without having run; the counters show that they gave no answer meanwhile.
+// NFS is also condemned if requests went out and none came back in two samples.
+func judgeStuck(cur *stuckSample, limits stuckLimits) stuckJudgement {
+	j := stuckJudgement{cur: cur, limits: limits, doubted: map[*remoteMount]string{}}
+	silent := j.silentMounts()
 	condemned := map[*remoteMount]bool{}
 	for _, m := range silent {
-		if m.nfs != nil && m.nfs.silent >= 2 && m.nfs.sends > m.nfs.base && m.nfs.outstanding() > 0 {
+		if m.nfs != nil && m.nfs.silent >= 2 && j.long(m.nfs.since) && m.nfs.sends > m.nfs.base && m.nfs.outstanding() > 0 {
 			condemned[m] = true
 		}
 	}
-	tasks := j.stuckTasks(prev)
+	tasks := j.stuckTasks()
 	j.group(tasks, silent)
 	fuseTasks, fuseWaiting := uint64(0), uint64(0)
 	for _, g := range j.groups {
@@ -75,24 +81,36 @@ func judgeStuck(prev, cur *stuckSample) stuckJudgement {
 			condemned[m] = true
 		}
 	}
+	for _, m := range cur.mounts {
+		switch m.inquiry.state {
+		case alive, failing:
+			condemned[m] = false
+		case unanswered:
+			condemned[m] = condemned[m] || cur.at-m.inquiry.since >= limits.unanswered
+		}
+	}
 	j.condemned = slices.SortedFunc(maps.Keys(condemned), comparePoints)
 	j.condemned = slices.DeleteFunc(j.condemned, func(m *remoteMount) bool { return !condemned[m] })
 	j.addBehind(tasks)
-	j.doubt(prev, silent)
+	j.doubt(silent)
 	return j
+}
+
+// long tells whether what began at since has lasted for too long. What was seen in
+// this look only has not.
+func (j *stuckJudgement) long(since time.Duration) bool {
+	return since < j.cur.at && j.cur.at-since >= j.limits.notRun
 }
 
 func comparePoints(a, b *remoteMount) int { return cmp.Compare(a.Point, b.Point) }
 
-// silentMounts are the mounts that may be hung: where requests wait in both
-// samples, no answer came in between, or nothing is counted.
-func silentMounts(prev, cur *stuckSample) []*remoteMount {
+// silentMounts are the mounts that may be hung: where requests wait all the time,
+// no answer comes in, or nothing is counted.
+func (j *stuckJudgement) silentMounts() []*remoteMount {
 	var out []*remoteMount
-	for d, m := range cur.mounts {
-		before := prev.mounts[d]
+	for _, m := range j.cur.mounts {
 		switch {
-		case before == nil:
-		case m.client == fuseClient && (m.fuse == nil || before.fuse == nil || *m.fuse == 0 || *before.fuse == 0):
+		case m.client == fuseClient && (m.fuse == nil || *m.fuse == 0 || !j.long(m.waiting)):
 		case m.nfs != nil && m.nfs.silent == 0:
 		default:
 			out = append(out, m)
@@ -102,13 +120,12 @@ func silentMounts(prev, cur *stuckSample) []*remoteMount {
 	return out
 }
 
-// stuckTasks are those that have not run since the last sample, by thread id.
-func (j *stuckJudgement) stuckTasks(prev *stuckSample) []waiter {
+// stuckTasks are those that have not run for too long, by thread id.
+func (j *stuckJudgement) stuckTasks() []waiter {
 	var out []waiter
-	for id, t := range j.cur.tasks {
-		before, ok := prev.tasks[id]
+	for _, t := range j.cur.tasks {
 		switch {
-		case !ok || before.switches != t.switches:
+		case !j.long(t.since):
 		case t.client == unread:
 			j.hidden = j.cur.hidden
 		case t.client == fuseClient && t.lock: // held by another, not by the server
@@ -185,20 +202,34 @@ func (j *stuckJudgement) addBehind(tasks []waiter) {
 }
 
 // doubt says of which mounts it cannot be told whether they hang.
-func (j *stuckJudgement) doubt(prev *stuckSample, silent []*remoteMount) {
+func (j *stuckJudgement) doubt(silent []*remoteMount) {
+	open := func(m *remoteMount) bool {
+		return m.inquiry.state != alive && m.inquiry.state != failing && j.doubted[m] == "" && !slices.Contains(j.condemned, m)
+	}
 	for _, g := range j.groups {
 		for _, m := range g.mounts {
-			if len(g.mounts) > 1 && !slices.Contains(j.condemned, m) {
+			if len(g.mounts) > 1 && open(m) {
 				j.doubted[m] = fmt.Sprintf("%s wait for %s, and it cannot be told for which", tasksText(g.tasks), oneOf(g.mounts))
 			}
 		}
 	}
 	for _, m := range silent {
-		if m.fuse != nil && j.cur.mostly && prev.mostly && !slices.Contains(j.condemned, m) && j.doubted[m] == "" {
+		if m.fuse != nil && j.cur.mostly && open(m) {
 			j.doubted[m] = "requests wait for an answer, and whether the tasks behind them go on cannot be told: " + j.cur.hidden
 			if j.hidden == "" {
 				j.hidden = j.cur.hidden
 			}
+		}
+	}
+	for _, m := range j.cur.mounts {
+		switch {
+		case !open(m):
+		case m.inquiry.state == unanswered:
+			j.doubted[m] = fmt.Sprintf("asked, and it has not answered yet (%s)", m.inquiry.made())
+		// One that nobody waits for is fine as far as can be seen. But so many calls are
+		// stuck that the next mount may well be, too.
+		case m.inquiry.state == prevented && (m.inquiry.bounded || slices.Contains(silent, m) && j.cur.waited(m)):
+			j.doubted[m] = m.inquiry.why
 		}
 	}
 }
@@ -215,6 +246,3 @@ func anySameServer(condemned map[*remoteMount]bool, m *remoteMount) bool {
 	}
 	return false
 }
-
-// suspicious tells whether a judgement is worth a second look.
-func suspicious(j stuckJudgement) bool { return len(j.groups)+len(j.condemned) > 0 }

@@ -1,37 +1,81 @@
 package probes
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/nodevitals/nodevitals/internal/host"
-	"github.com/nodevitals/nodevitals/internal/host/mounts"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
-// StuckMounts finds file systems whose server does not answer, by what the kernel
-// shows of those that wait for it. It touches no such mount: whoever does may wait
-// for ever, on FUSE even beyond SIGKILL. judgeStuck (stuckjudge.go) judges.
+// StuckMounts finds file systems whose server does not answer: by what the kernel
+// shows of those that wait for it, and by asking the file system, which a process
+// of its own does (internal/mounthelper), as whoever asks may wait for ever.
+// stucksample.go looks, stuckask.go asks, stuckjudge.go judges.
 type StuckMounts struct {
-	walk taskWalk
-	prev *stuckSample
-	// settle is how far apart two samples must be before a mount is condemned.
-	settle time.Duration
+	Thresholds StuckMountsThresholds
+	walk       taskWalk
+	asks       asks
+	prev       *stuckSample
 }
+
+// StuckMountsThresholds are the thresholds of StuckMounts.
+type StuckMountsThresholds struct {
+	// Unanswered is for how long a file system must not have answered to count as
+	// hung, and how long a task that waits for it must not have run.
+	Unanswered time.Duration `yaml:"unanswered"`
+	// AskEvery is how often a mount is asked for which nobody waits.
+	AskEvery time.Duration `yaml:"askEvery"`
+	// AskFUSE says whether FUSE file systems are asked: always, never, or auto, which
+	// is unless the agent runs in a container.
+	AskFUSE FUSEPolicy `yaml:"askFUSE"`
+}
+
+// FUSEPolicy says whether file systems are asked for which a task may wait beyond
+// SIGKILL.
+type FUSEPolicy string
+
+// The policies. A thread that is stuck in a container keeps its cgroup, and so the
+// pod, from going away; elsewhere it is a process in a list.
+const (
+	AskFUSEAuto   FUSEPolicy = "auto"
+	AskFUSEAlways FUSEPolicy = "always"
+	AskFUSENever  FUSEPolicy = "never"
+)
+
+// Validate says what is wrong with the thresholds; the config calls it.
+func (th StuckMountsThresholds) Validate() error {
+	switch th.AskFUSE {
+	case AskFUSEAuto, AskFUSEAlways, AskFUSENever:
+	default:
+		return fmt.Errorf("askFUSE is auto, always or never, and not %q", th.AskFUSE)
+	}
+	if th.Unanswered < time.Second {
+		return fmt.Errorf("unanswered (%v) is shorter than 1s: a healthy server under load may take as long", th.Unanswered)
+	}
+	if th.AskEvery < time.Second {
+		return fmt.Errorf("askEvery (%v) is shorter than 1s", th.AskEvery)
+	}
+	return nil
+}
+
+// A single look cannot wait for as long as the daemon does. A loaded server may
+// well take a second for an answer.
+const (
+	onceNotRun     = 2 * time.Second // tasks that do not run
+	onceUnanswered = 3 * time.Second // a question of ours
+)
 
 // NewStuckMounts is the probe.
 func NewStuckMounts() *StuckMounts {
-	// A loaded server may well take a second for an answer; a single look at the
-	// node cannot wait much longer.
-	return &StuckMounts{walk: newTaskWalk(), settle: 2 * time.Second}
+	return &StuckMounts{
+		walk: newTaskWalk(),
+		// NFS sends a request again after 60 s by default, SMB gives a server up after
+		// three times that; nothing that is well takes 10 s for a statfs. kubelet asks each
+		// volume once a minute: a file server with a thousand clients is to hear of us no
+		// more than of them.
+		Thresholds: StuckMountsThresholds{Unanswered: 10 * time.Second, AskEvery: time.Minute, AskFUSE: AskFUSEAuto},
+	}
 }
 
 // Name implements Probe.
@@ -46,278 +90,74 @@ func (*StuckMounts) Kinds() []problem.Kind {
 
 // Run implements Probe.
 func (p *StuckMounts) Run(ctx context.Context, n *Node) (problem.Result, error) {
-	cur, err := p.sample(ctx, n.Host, p.prev)
-	if err == nil && p.prev != nil && suspicious(judgeStuck(p.prev, cur)) {
-		cur, err = p.settled(ctx, n.Host, cur)
-	}
+	first := p.prev == nil
+	cur, err := p.look(ctx, n)
 	if err != nil {
 		return problem.Result{}, err
 	}
-	prev := p.prev
-	p.prev = cur
+	limits := stuckLimits{notRun: p.Thresholds.Unanswered, unanswered: p.Thresholds.Unanswered}
+	if n.Once {
+		limits = stuckLimits{notRun: onceNotRun, unanswered: onceUnanswered}
+		if wait := p.toWait(cur, limits); !first && wait > 0 && rest(ctx, wait) {
+			if cur, err = p.look(ctx, n); err != nil {
+				return problem.Result{}, err
+			}
+		}
+	}
 	if len(cur.mounts) == 0 && cur.partial == "" {
 		return problem.Result{}, problem.NotApplicablef("no NFS, SMB, Ceph, 9P or FUSE file system is mounted")
 	}
-	return judgeStuck(prev, cur).result(n), nil
+	j := judgeStuck(cur, limits)
+	p.asks.leave(j.condemned)
+	return j.result(n), nil
 }
 
-// settled looks again if the samples are so near that a slow answer would look like
-// none.
-func (p *StuckMounts) settled(ctx context.Context, h *host.Host, cur *stuckSample) (*stuckSample, error) {
-	wait := p.settle - (cur.at - p.prev.at)
+// look looks at the node, and then asks those mounts that may be asked.
+func (p *StuckMounts) look(ctx context.Context, n *Node) (*stuckSample, error) {
+	p.asks.begin(n)
+	cur, err := p.sample(ctx, n, p.prev)
+	if err != nil {
+		return nil, err
+	}
+	p.prev = cur
+	p.asks.ask(ctx, n, cur, p.Thresholds)
+	return cur, nil
+}
+
+// toWait is how long a single look has to go on until what is suspicious in it is
+// certain: not at all if nothing is.
+func (p *StuckMounts) toWait(cur *stuckSample, limits stuckLimits) time.Duration {
+	until := cur.at
+	at := judgeStuck(cur, stuckLimits{}) // what stands still as yet
+	for _, g := range at.groups {
+		for _, t := range g.tasks {
+			until = max(until, t.since+limits.notRun)
+		}
+	}
+	for _, m := range at.condemned {
+		if m.nfs != nil {
+			until = max(until, m.nfs.since+limits.notRun)
+		}
+	}
+	for _, c := range p.asks.calls {
+		until = max(until, c.since+limits.unanswered)
+	}
+	return until - cur.at
+}
+
+// rest waits, but no longer than leaves the time to look again and report. It
+// reports whether that time is left.
+func rest(ctx context.Context, wait time.Duration) bool {
 	if deadline, ok := ctx.Deadline(); ok {
 		const toLookAndReport = 500 * time.Millisecond
 		wait = min(wait, time.Until(deadline)-toLookAndReport)
 	}
-	if wait <= 0 {
-		return cur, nil
-	}
-	timer := time.NewTimer(wait)
+	timer := time.NewTimer(max(wait, 0))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return p.sample(ctx, h, p.prev)
+		return true
 	case <-ctx.Done():
-		return cur, nil
+		return false
 	}
-}
-
-// remoteMount is a file system that a server has to answer for, with all its mount points.
-type remoteMount struct {
-	mounts.Mount // the first
-	client       client
-	points       []string
-	// foreign: not mounted in the host's namespace, but in a container's.
-	foreign bool
-	// fuse is how many requests wait for an answer; nfs what was sent and received.
-	fuse *uint64
-	nfs  *nfsProgress
-}
-
-// nfsProgress follows an NFS mount from sample to sample.
-type nfsProgress struct {
-	nfsCounters
-	// base are the sends at the last sample that brought answers, and silent how
-	// many samples have brought none since.
-	base   uint64
-	silent int
-}
-
-// follow says how a mount goes on.
-func (p *nfsProgress) follow(cur nfsCounters) *nfsProgress {
-	if p == nil || cur.recvs != p.recvs || cur.sends < p.sends {
-		return &nfsProgress{nfsCounters: cur, base: cur.sends}
-	}
-	return &nfsProgress{nfsCounters: cur, base: p.base, silent: p.silent + 1}
-}
-
-// stuckSample is one look.
-type stuckSample struct {
-	at     time.Duration
-	mounts map[device]*remoteMount
-	waits
-	// unreadable are kinds, or mounts by their point, that cannot be judged, and why.
-	unreadable []problem.Verdict
-}
-
-// server is the name of an NFS mount's server as the kernel's own messages have it:
-// the host part of server:/path, an IPv6 address without its brackets.
-func (m *remoteMount) server() string {
-	host, _, ok := strings.Cut(m.Source, ":/")
-	if !ok {
-		return m.Source
-	}
-	return strings.Trim(host, "[]")
-}
-
-// sample looks at the node: first at what costs little, and at all tasks only if
-// that leaves a doubt.
-func (p *StuckMounts) sample(ctx context.Context, h *host.Host, prev *stuckSample) (*stuckSample, error) {
-	table, err := mounts.Read(h)
-	if len(table.Mounts) == 0 {
-		return nil, err
-	}
-	s := &stuckSample{at: h.Clock.Boot(), mounts: map[device]*remoteMount{}}
-	var partial string
-	switch {
-	case err != nil:
-		partial = err.Error()
-	case table.Fallback && !h.Own():
-		partial = "/proc/1/mountinfo cannot be read: mounts that only the node sees are missing"
-	}
-	for _, m := range table.Mounts {
-		c := clientOf(m)
-		if c == "" {
-			continue
-		}
-		r := s.mounts[deviceOf(m)]
-		if r == nil {
-			r = &remoteMount{Mount: m, client: c}
-			s.mounts[deviceOf(m)] = r
-		}
-		if !slices.Contains(r.points, m.Point) {
-			r.points = append(r.points, m.Point)
-		}
-	}
-	s.readFUSE(h)
-	s.readNFS(h, prev)
-	sleeping, waiting := false, false
-	for _, m := range s.mounts {
-		asked := m.fuse != nil && *m.fuse > 0
-		sleeping = sleeping || asked
-		// NFS requests that wait for a connection are not counted as sent, and other
-		// clients count nothing that can be read.
-		waiting = waiting || asked || m.client != fuseClient
-	}
-	if waiting {
-		if s.waits, err = p.walk.walk(ctx, h, sleeping); err != nil {
-			return nil, err
-		}
-	}
-	if s.partial == "" {
-		s.partial = partial
-	}
-	p.trace(h, prev, s, byID(table))
-	return s, nil
-}
-
-// fuseConnections is where fusectl shows each connection, by its number
-// (Documentation/filesystems/fuse.rst).
-const fuseConnections = "/sys/fs/fuse/connections"
-
-// fuseNumber is a mount's connection: its st_dev as the kernel numbers it inside,
-// which is the minor alone unless it is mounted from a block device (fuseblk).
-func fuseNumber(d device) string { return strconv.FormatUint(uint64(d.major)<<20|uint64(d.minor), 10) }
-
-// readFUSE reads how many requests wait at each connection, also of those that
-// are mounted in a container only.
-func (s *stuckSample) readFUSE(h *host.Host) {
-	numbers, err := h.ReadDirNames(fuseConnections)
-	seen := map[string]bool{}
-	for d, m := range s.mounts {
-		if m.client != fuseClient {
-			continue
-		}
-		number := fuseNumber(d)
-		seen[number] = true
-		waiting, err := readUint(h, fuseConnections+"/"+number+"/waiting")
-		if err == nil {
-			m.fuse = &waiting
-			continue
-		}
-		why := err.Error()
-		if errors.Is(err, fs.ErrNotExist) && len(numbers) == 0 {
-			why = "fusectl is not mounted at " + fuseConnections + ", which alone shows what waits for it"
-		}
-		for _, k := range []problem.Kind{problem.FUSEServerNotAnswering, problem.MountNotAnswering} {
-			s.unreadable = append(s.unreadable, problem.Verdict{
-				Kind: k, Subject: m.Point, State: problem.Unknown, Message: fmt.Sprintf("%s: %s", m.title(), why), Touches: m.refs(),
-			})
-		}
-	}
-	if err != nil {
-		return // without FUSE mounts it does not matter
-	}
-	for _, number := range numbers {
-		id, err := strconv.ParseUint(number, 10, 32)
-		if err != nil || seen[number] {
-			continue
-		}
-		waiting, err := readUint(h, fuseConnections+"/"+number+"/waiting")
-		if err != nil {
-			continue // unmounted meanwhile
-		}
-		m := mounts.Mount{Major: uint32(id >> 20), Minor: uint32(id & (1<<20 - 1)), FSType: "fuse", Point: "FUSE connection " + number}
-		s.mounts[deviceOf(m)] = &remoteMount{Mount: m, client: fuseClient, foreign: true, fuse: &waiting}
-	}
-}
-
-// readNFS reads the counters of NFS mounts.
-func (s *stuckSample) readNFS(h *host.Host, prev *stuckSample) {
-	var (
-		counters map[string]nfsCounters
-		err      error
-		read     bool
-	)
-	for d, m := range s.mounts {
-		if m.client != nfsClient {
-			continue
-		}
-		if !read {
-			read = true
-			var raw []byte
-			if raw, err = h.ReadFile(mountStatsFile); err == nil {
-				counters, err = parseMountStats(raw)
-			}
-		}
-		c, ok := counters[m.Point]
-		if !ok {
-			why := fmt.Sprintf("%s does not show it", mountStatsFile)
-			if err != nil {
-				why = err.Error()
-			}
-			s.unreadable = append(s.unreadable, problem.Verdict{
-				Kind: problem.NFSServerNotResponding, Subject: m.server(), State: problem.Unknown,
-				Message: fmt.Sprintf("%s: %s", m.title(), why), Touches: m.refs(),
-			})
-			continue
-		}
-		var before *nfsProgress
-		if prev != nil && prev.mounts[d] != nil {
-			before = prev.mounts[d].nfs
-		}
-		m.nfs = before.follow(c)
-	}
-}
-
-// maxTraced is how many stuck tasks are traced to their mounts. The others wait for
-// the same most of the time, and count as waiting for one of several.
-const maxTraced = 64
-
-// trace finds the mounts of the tasks that have not run since the last sample.
-func (p *StuckMounts) trace(h *host.Host, prev, s *stuckSample, table map[int]mounts.Mount) {
-	if prev == nil || p.walk.blind {
-		return
-	}
-	ids := slices.SortedFunc(maps.Keys(s.tasks), func(a, b taskID) int { return cmp.Compare(a.tid, b.tid) })
-	ofClient := map[client]int{}
-	for _, m := range s.mounts {
-		ofClient[m.client]++
-	}
-	traced := 0
-	for _, id := range ids {
-		t := s.tasks[id]
-		if before, ok := prev.tasks[id]; !ok || before.switches != t.switches || t.client == unread || traced == maxTraced {
-			continue
-		}
-		traced++
-		own := p.walk.trace(h, &t, table, ofClient[t.client] > 1)
-		s.tasks[id] = t
-		for _, m := range own.Mounts {
-			if r := s.mounts[deviceOf(m)]; r != nil && r.foreign && r.FSType == "fuse" {
-				r.FSType, r.Source = m.FSType, m.Source
-			}
-		}
-	}
-}
-
-// title is a mount with what it is: "/mnt (nfs4, 10.9.0.1:/srv)".
-func (m *remoteMount) title() string {
-	if m.Source == "" {
-		return fmt.Sprintf("%s (%s)", m.Point, m.FSType)
-	}
-	return fmt.Sprintf("%s (%s, %s)", m.Point, m.FSType, m.Source)
-}
-
-// refs tie the mount to what uses it, by all its mount points, and to its server.
-func (m *remoteMount) refs() []problem.Ref {
-	var refs []problem.Ref
-	for _, p := range m.points {
-		refs = append(refs, problem.NewRef(problem.RefMount, p))
-	}
-	refs = append(refs, problem.NewRef(problem.RefDevice, deviceOf(m.Mount).String()))
-	if m.client == nfsClient {
-		refs = append(refs, problem.NewRef(problem.RefServer, m.server()))
-	}
-	return refs
 }

@@ -65,7 +65,7 @@ const statOf = "262 0xffffff9c 0x7ffd00001000 0x0 0x0 0x0 0x0 0x7ffd 0x43a9\n"
 // Without time to settle, moments may be as near as the test makes them.
 func stuckRuns(t *testing.T, p *StuckMounts, moments ...stuckFiles) problem.Result {
 	t.Helper()
-	p.settle = 0
+	p.Thresholds.Unanswered = 0
 	n := tree(t, moments[0])
 	var r problem.Result
 	for i, m := range moments {
@@ -371,7 +371,7 @@ func TestStuckMountsOnRecordedNodes(t *testing.T) {
 		}
 		t.Run(state, func(t *testing.T) {
 			p, n := NewStuckMounts(), nodeAt(t, fixtures.Node(t, state))
-			p.settle = 0
+			p.Thresholds.Unanswered = 0
 			var r problem.Result
 			for range 2 {
 				var err error

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -109,6 +110,7 @@ type waiter struct {
 	// switches are all its context switches so far: while they stay the same, it
 	// has not run.
 	switches uint64
+	since    time.Duration // when it was first seen so
 	// sigkill: it was killed and does not die.
 	sigkill bool
 	// lock: it waits for a file lock, which someone else may hold for good reason.
@@ -149,8 +151,9 @@ type waits struct {
 }
 
 // walk finds the threads that wait for a server: in D, and with sleeping also in S,
-// which takes a look at every thread of the node.
-func (w *taskWalk) walk(ctx context.Context, h *host.Host, sleeping bool) (waits, error) {
+// which takes a look at every thread of the node. The helpers' threads wait on our
+// behalf, and are left out.
+func (w *taskWalk) walk(ctx context.Context, h *host.Host, sleeping bool, helpers map[int]bool) (waits, error) {
 	s := waitSearch{taskWalk: w, host: h, sleeping: sleeping, found: waits{tasks: map[taskID]waiter{}}, buf: make([]byte, 0, 1024), refused: map[taskID]bool{}}
 	self := 0
 	if link, err := os.Readlink(h.Path("/proc/self")); err == nil { // our number in that /proc
@@ -158,7 +161,7 @@ func (w *taskWalk) walk(ctx context.Context, h *host.Host, sleeping bool) (waits
 	}
 	err := process.Walk(ctx, h, func(p process.Process) error {
 		// Our own threads may always be asked, which would say nothing of the others.
-		if p.Kthread || p.State == 'Z' && p.Threads <= 1 || p.PID == self {
+		if p.Kthread || p.State == 'Z' && p.Threads <= 1 || p.PID == self || helpers[p.PID] {
 			return nil
 		}
 		return s.threads(p)

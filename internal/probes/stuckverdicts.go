@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
@@ -41,6 +42,11 @@ func (j stuckJudgement) result(n *Node) problem.Result {
 	}
 	for _, server := range slices.Sorted(maps.Keys(servers)) {
 		r.Verdicts = append(r.Verdicts, j.nfsVerdict(n, server, servers[server]))
+	}
+	for _, m := range slices.SortedFunc(maps.Values(j.cur.mounts), comparePoints) {
+		if m.inquiry.state == failing {
+			r.Verdicts = append(r.Verdicts, failingVerdict(n, m))
+		}
 	}
 	for _, g := range j.groups {
 		r.Verdicts = append(r.Verdicts, g.verdict(n))
@@ -85,32 +91,75 @@ func mountVerdict(n *Node, m *remoteMount, tasks []waiter) problem.Verdict {
 		why = "1 task waits for it and does not run"
 	case len(tasks) > 1:
 		why = tasksText(tasks) + " wait for it and do not run"
-	case m.client == fuseClient:
+	case m.fuse != nil && *m.fuse > 0:
 		why = fmt.Sprintf("%s wait for an answer", requests(*m.fuse))
+	case m.inquiry.state == unanswered:
+		why = "a statfs has not returned, and no task waits for it yet"
 	}
 	v := problem.Verdict{
 		Kind: problem.MountNotAnswering, Subject: m.Point, State: problem.Wrong, Severity: problem.Critical,
 		Message:  fmt.Sprintf("%s does not answer: %s", m.title(), why),
-		Evidence: append(m.evidence(), taskEvidence(tasks)...),
+		Evidence: append(m.evidence(n), taskEvidence(n, tasks)...),
 		Holders:  taskHolders(n, tasks), Touches: m.refs(),
 	}
+	m.mountedFor(n, &v)
 	m.narrow(n, &v, tasks)
 	return v
 }
 
 func fuseVerdict(n *Node, m *remoteMount, tasks []waiter) problem.Verdict {
-	wait := "wait"
-	if *m.fuse == 1 {
-		wait = "waits"
+	why := "a statfs has not returned"
+	if m.fuse != nil && *m.fuse > 0 {
+		why = requests(*m.fuse) + " wait"
+		if *m.fuse == 1 {
+			why += "s"
+		}
 	}
 	v := problem.Verdict{
 		Kind: problem.FUSEServerNotAnswering, Subject: m.Point, State: problem.Wrong, Severity: problem.Critical,
-		Message: fmt.Sprintf("the program that serves %s does not answer: %s %s", m.title(), requests(*m.fuse), wait),
+		Message: fmt.Sprintf("the program that serves %s does not answer: %s", m.title(), why),
 		// The tasks are named beside the mount.
-		Evidence: m.evidence(), Holders: taskHolders(n, tasks), Touches: m.refs(),
+		Evidence: m.evidence(n), Holders: taskHolders(n, tasks), Touches: m.refs(),
 	}
 	m.narrow(n, &v, tasks)
 	return v
+}
+
+// failingVerdict is about a mount that answers, and always with an error: nobody is
+// stuck, and nobody gets at the data.
+func failingVerdict(n *Node, m *remoteMount) problem.Verdict {
+	v := problem.Verdict{
+		Kind: problem.MountNotAnswering, Subject: m.Point, State: problem.Wrong, Severity: problem.Warning,
+		Message:  fmt.Sprintf("%s is of no use: each access fails with %q", m.title(), m.inquiry.errno.Error()),
+		Evidence: []string{fmt.Sprintf("stat -f %s: %s", m.Point, m.inquiry.errno)}, Touches: m.refs(),
+	}
+	if m.client == fuseClient {
+		v.Kind = problem.FUSEServerNotAnswering
+		v.Message = fmt.Sprintf("the program that served %s is gone: each access fails with %q", m.title(), m.inquiry.errno.Error())
+	}
+	m.mountedFor(n, &v)
+	return v
+}
+
+// mountedFor names the pods whose volume a mount is: kubelet mounts it once for each.
+func (m *remoteMount) mountedFor(n *Node, v *problem.Verdict) {
+	var pods []string
+	for _, at := range m.all {
+		_, below, _ := strings.Cut(at.Point, "/pods/")
+		uid, rest, ok := strings.Cut(below, "/")
+		if !ok || !strings.HasPrefix(rest, "volumes/") && !strings.HasPrefix(rest, "volume-subpaths/") {
+			continue
+		}
+		pod, ref := podOf(n, uid)
+		if !slices.Contains(pods, pod) {
+			pods = append(pods, pod)
+		}
+		v.Touches = appendNew(v.Touches, ref)
+	}
+	if len(pods) > 0 {
+		slices.Sort(pods)
+		v.Message += "; it is mounted for " + listed(pods)
+	}
 }
 
 // narrow makes a problem of a mount that only a container sees that pod's own.
@@ -138,7 +187,7 @@ func (j stuckJudgement) nfsVerdict(n *Node, server string, all []*remoteMount) p
 	for _, m := range all {
 		points = append(points, m.Point)
 		v.Touches = appendNew(v.Touches, m.refs()...)
-		v.Evidence = append(v.Evidence, m.evidence()...)
+		v.Evidence = append(v.Evidence, m.evidence(n)...)
 		if m.nfs != nil { // mounts share a transport, and so are not summed
 			outstanding = max(outstanding, m.nfs.outstanding())
 		}
@@ -161,7 +210,7 @@ func (j stuckJudgement) nfsVerdict(n *Node, server string, all []*remoteMount) p
 func (g stuckGroup) verdict(n *Node) problem.Verdict {
 	v := problem.Verdict{
 		Kind: problem.TasksStuckOnMount, Subject: g.mounts[0].Point, State: problem.Wrong, Severity: problem.Critical,
-		Evidence: taskEvidence(g.tasks), Holders: taskHolders(n, g.tasks),
+		Evidence: taskEvidence(n, g.tasks), Holders: taskHolders(n, g.tasks),
 	}
 	where := g.mounts[0].title()
 	if len(g.mounts) > 1 {
@@ -173,6 +222,12 @@ func (g stuckGroup) verdict(n *Node) problem.Verdict {
 		verb = "waits for %s and does not go on"
 	}
 	v.Message = tasksText(g.tasks) + " " + fmt.Sprintf(verb, where)
+	// A server that answers others may be slow with these, or they wait for an event
+	// as its programs mean them to.
+	if !slices.ContainsFunc(g.mounts, func(m *remoteMount) bool { return m.inquiry.state != alive }) {
+		v.Severity = problem.Warning
+		v.Message += ", though the file system answers others"
+	}
 	killed := 0
 	for _, t := range g.tasks {
 		if t.sigkill {
@@ -203,27 +258,40 @@ func (g stuckGroup) verdict(n *Node) problem.Verdict {
 }
 
 // evidence is where a person finds what the mount's client counts.
-func (m *remoteMount) evidence() []string {
+func (m *remoteMount) evidence(n *Node) []string {
+	var out []string
 	switch {
 	case m.fuse != nil:
-		return []string{fmt.Sprintf("%s/%s/waiting: %d", fuseConnections, fuseNumber(deviceOf(m.Mount)), *m.fuse)}
+		waiting := *m.fuse
+		if m.inquiry.state == unanswered {
+			waiting++ // ours
+		}
+		line := fmt.Sprintf("%s/%s/waiting: %d", fuseConnections, fuseNumber(deviceOf(m.Mount)), waiting)
+		if *m.fuse > 0 {
+			line += ", and not 0 since " + n.timeOfDay(m.waiting)
+		}
+		out = append(out, line)
 	case m.nfs != nil:
-		return []string{fmt.Sprintf("%s: xprt of %s: %d sent, %d received", mountStatsFile, m.Point, m.nfs.sends, m.nfs.recvs)}
+		out = append(out, fmt.Sprintf("%s: xprt of %s: %d sent, %d received, and none since %s",
+			mountStatsFile, m.Point, m.nfs.sends, m.nfs.recvs, n.timeOfDay(m.nfs.since)))
 	}
-	return nil
+	if m.inquiry.state == unanswered {
+		out = append(out, m.inquiry.made()+" has not returned")
+	}
+	return out
 }
 
 // maxTaskEvidence is how many lines of evidence about tasks or mounts are enough.
 const maxTaskEvidence = 5
 
-func taskEvidence(tasks []waiter) []string {
+func taskEvidence(n *Node, tasks []waiter) []string {
 	var out []string
 	for _, t := range tasks[:min(len(tasks), maxTaskEvidence)] {
 		killed := ""
 		if t.sigkill {
 			killed = ", SIGKILL pending"
 		}
-		out = append(out, fmt.Sprintf("%s/wchan: %s (%s, in state %c%s)", t.dir(), t.wchan, t.process.Comm, t.state, killed))
+		out = append(out, fmt.Sprintf("%s/wchan: %s (%s, in state %c, not run since %s%s)", t.dir(), t.wchan, t.process.Comm, t.state, n.timeOfDay(t.since), killed))
 	}
 	return out
 }
@@ -239,6 +307,13 @@ func taskHolders(n *Node, tasks []waiter) []problem.Holder {
 	}
 	return holders(n, all, "/", problem.Threads)
 }
+
+// timeOfDay is when it was so much after boot.
+func (n *Node) timeOfDay(boot time.Duration) string {
+	return clockText(n.Host.Clock.Wall().Add(boot - n.Host.Clock.Boot()))
+}
+
+func clockText(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }
 
 func tasksText(tasks []waiter) string { return count(uint64(len(tasks)), "task") }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -19,67 +20,88 @@ import (
 const (
 	fuseDir  = "NODEVITALS_TEST_FUSE_DIR"
 	fuseComm = "NODEVITALS_TEST_FUSE_COMM"
+	// fuseMany is how many mounts to make, in folders of fuseDir, which becomes a
+	// file system that only the server's mount namespace has.
+	fuseMany = "NODEVITALS_TEST_FUSE_MANY"
 	// What the mount says of itself.
 	fuseType, fuseSource = "fuse.hangs", "nodevitals-test"
 )
 
-// fuseServer mounts itself at a folder. Its orders are hang, held N (until so many
-// requests are held back), answer.
+// fuseServer mounts itself at a folder, or at several in a cell (cell_test.go). Its
+// orders are hang; slow, which goes on answering statfs; held N (until so many
+// requests are held back); count (of those); answer; leave (the connections).
 func fuseServer() {
-	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EPERM) {
-		fmt.Println("skip: /dev/fuse:", err)
-		return
+	dirs := []string{os.Getenv(fuseDir)}
+	if many := os.Getenv(fuseMany); many != "" {
+		dirs = makeCell(dirs[0], number(many))
 	}
-	if err != nil {
-		fail(err)
-	}
-	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fd)
-	err = unix.Mount(fuseSource, os.Getenv(fuseDir), fuseType, unix.MS_NOSUID|unix.MS_NODEV, options)
-	if err != nil {
-		fmt.Println("skip: mount:", err)
-		return
-	}
-	s := &fuse{fd: fd}
+	s := &fuse{}
 	s.change = sync.NewCond(&s.mu)
-	go s.serve()
+	for _, dir := range dirs {
+		fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EPERM) {
+			fmt.Println("skip: /dev/fuse:", err)
+			return
+		}
+		if err != nil {
+			fail(err)
+		}
+		options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fd)
+		err = unix.Mount(fuseSource, dir, fuseType, unix.MS_NOSUID|unix.MS_NODEV, options)
+		if err != nil {
+			fmt.Println("skip: mount:", err)
+			return
+		}
+		s.fds = append(s.fds, fd)
+		go s.serve(fd)
+	}
 	fmt.Println("mounted")
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		var n int
+		said := "done"
 		s.mu.Lock()
 		switch order := in.Text(); order {
-		case "hang":
-			s.hang = true
+		case "hang", "slow":
+			s.hang, s.slow = true, order == "slow"
 		case "answer":
 			s.hang = false
 			for _, r := range s.held {
-				s.answer(r)
+				answer(r)
 			}
 			s.held = nil
+		case "count":
+			said = strconv.Itoa(len(s.held))
+		case "leave":
+			for _, dir := range dirs {
+				if err := abortFUSE(dir); err != nil {
+					fail(err)
+				}
+			}
 		default:
-			if _, err := fmt.Sscanf(order, "held %d", &n); err != nil {
+			arg, ok := strings.CutPrefix(order, "held ")
+			if !ok {
 				fail(fmt.Errorf("order %q", order))
 			}
-			for len(s.held) < n {
+			for n := number(arg); len(s.held) < n; {
 				s.change.Wait()
 			}
 		}
 		s.mu.Unlock()
-		fmt.Println("done")
+		fmt.Println(said)
 	}
 }
 
 // fuse speaks as much of the protocol as stat and statfs of the root take
 // (include/uapi/linux/fuse.h).
 type fuse struct {
-	fd     int
-	mu     sync.Mutex
-	change *sync.Cond
-	hang   bool
-	held   []fuseRequest
+	fds        []int
+	mu         sync.Mutex
+	change     *sync.Cond
+	hang, slow bool
+	held       []fuseRequest
 }
 
 type fuseRequest struct {
+	fd     int
 	op     uint32
 	unique uint64
 }
@@ -93,31 +115,31 @@ const (
 )
 
 // serve reads requests until the connection is aborted or unmounted.
-func (s *fuse) serve() {
+func (s *fuse) serve(fd int) {
 	buf := make([]byte, 1<<17+4096)
 	for {
-		n, err := unix.Read(s.fd, buf)
+		n, err := unix.Read(fd, buf)
 		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOENT) {
 			continue
 		}
 		if err != nil || n < 16 {
 			return
 		}
-		r := fuseRequest{binary.NativeEndian.Uint32(buf[4:]), binary.NativeEndian.Uint64(buf[8:])}
+		r := fuseRequest{fd, binary.NativeEndian.Uint32(buf[4:]), binary.NativeEndian.Uint64(buf[8:])}
 		s.mu.Lock()
 		switch {
 		case r.op == fuseForget || r.op == fuseInterrupt: // want no answer
-		case s.hang:
+		case s.hang && !(s.slow && r.op == fuseStatfs):
 			s.held = append(s.held, r)
 			s.change.Broadcast()
 		default:
-			s.answer(r)
+			answer(r)
 		}
 		s.mu.Unlock()
 	}
 }
 
-func (s *fuse) answer(r fuseRequest) {
+func answer(r fuseRequest) {
 	order := binary.NativeEndian
 	var body []byte
 	errno := int32(0)
@@ -144,18 +166,23 @@ func (s *fuse) answer(r fuseRequest) {
 	order.PutUint32(head, uint32(16+len(body)))
 	order.PutUint32(head[4:], uint32(errno))
 	order.PutUint64(head[8:], r.unique)
-	_, _ = unix.Write(s.fd, append(head, body...)) // who asked may be gone
+	_, _ = unix.Write(r.fd, append(head, body...)) // who asked may be gone
 }
 
-// fuseUser asks a folder's file system how full it is, at each order.
+// fuseUser asks a folder's file system, at each order: "stat" for the folder's
+// attributes, anything else for how full it is.
 func fuseUser() {
 	if err := os.WriteFile("/proc/self/comm", []byte(os.Getenv(fuseComm)), 0o644); err != nil {
 		fail(err)
 	}
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		fmt.Println("asking")
-		var st unix.Statfs_t
-		err := unix.Statfs(os.Getenv(fuseDir), &st)
+		var err error
+		if in.Text() == "stat" {
+			err = unix.Stat(os.Getenv(fuseDir), new(unix.Stat_t))
+		} else {
+			err = unix.Statfs(os.Getenv(fuseDir), new(unix.Statfs_t))
+		}
 		fmt.Println(strings.TrimSpace(fmt.Sprint("answered ", err)))
 	}
 }

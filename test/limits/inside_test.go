@@ -35,7 +35,11 @@ func inside(p probes.Probe, orders map[string]func(arg string) (string, error)) 
 	if err != nil {
 		fail(err)
 	}
-	n := probes.NewNode(h)
+	obey(p, probes.NewNode(h), orders)
+}
+
+// obey is the loop of a helper that looks at the node it is on.
+func obey(p probes.Probe, n *probes.Node, orders map[string]func(arg string) (string, error)) {
 	in := bufio.NewScanner(os.Stdin)
 	fmt.Println("ready")
 	for in.Scan() {

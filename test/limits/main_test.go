@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/nodevitals/nodevitals/internal/host"
+	"github.com/nodevitals/nodevitals/internal/mounthelper"
 	"github.com/nodevitals/nodevitals/internal/probes"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
@@ -42,10 +43,13 @@ func helpers() map[string]func() {
 		"holder":        holder,
 		"fuse-server":   fuseServer,
 		"fuse-user":     fuseUser,
+		"cellmate":      cellmate,
+		"mount-prober":  mountProber,
 	}
 }
 
 func TestMain(m *testing.M) {
+	mounthelper.ServeIfAsked()
 	if name := os.Getenv(helperEnv); name != "" {
 		helpers()[name]()
 		return
@@ -68,6 +72,12 @@ func start(t *testing.T, name string, attr *syscall.SysProcAttr, env ...string) 
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), append(env, helperEnv+"="+name)...)
 	cmd.SysProcAttr = attr
+	return startCommand(t, name, cmd)
+}
+
+// startCommand starts a program that becomes a helper.
+func startCommand(t *testing.T, name string, cmd *exec.Cmd) *helper {
+	t.Helper()
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -47,16 +47,28 @@ func (m Mount) MayHang() bool {
 }
 
 // MayHang is the IDs of the mounts whose path may hang a system call: because of the
-// mount itself, or of one that the way to it leads through. A mount on the very same
-// point is stepped over unasked, as is an autofs that has mounted already.
+// mount itself, or of one that the way to it leads through.
 func (t Table) MayHang() map[int]bool {
+	hang := t.WayMayHang()
+	for _, m := range t.Mounts {
+		if m.MayHang() {
+			hang[m.ID] = true
+		}
+	}
+	return hang
+}
+
+// WayMayHang is the IDs of the mounts to which the way leads through a mount that may
+// hang. A mount on the very same point is stepped over unasked, as is an autofs that
+// has mounted already.
+func (t Table) WayMayHang() map[int]bool {
 	byID := make(map[int]Mount, len(t.Mounts))
 	for _, m := range t.Mounts {
 		byID[m.ID] = m
 	}
 	hang := map[int]bool{}
 	for _, m := range t.Mounts {
-		if m.MayHang() || wayMayHang(byID, m) {
+		if wayMayHang(byID, m) {
 			hang[m.ID] = true
 		}
 	}

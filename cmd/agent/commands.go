@@ -44,8 +44,8 @@ Without a command it runs as a daemon and serves what it sees on :20258
 With --once it examines the node now, prints a report, and ends with
   0  nothing wrong        2  a critical problem
   1  a warning            3  a vital sign that cannot be told
-It needs no kubelet, no runtime, no disk space and starts no other program, so
-it also works on a node that is past all that. Run it as root to see everything.`
+It needs no kubelet, no runtime, no disk space and no other program, so it also
+works on a node that is past all that. Run it as root to see everything.`
 
 const example = `  agent --once                       examine this node now
   agent --once -o json               the same for a program

@@ -5,6 +5,7 @@ package agent
 import (
 	"github.com/nodevitals/nodevitals/internal/config"
 	"github.com/nodevitals/nodevitals/internal/host"
+	"github.com/nodevitals/nodevitals/internal/mounthelper"
 	"github.com/nodevitals/nodevitals/internal/probes"
 	"github.com/nodevitals/nodevitals/internal/problem"
 	"github.com/nodevitals/nodevitals/internal/rules"
@@ -39,7 +40,10 @@ func New(h *host.Host, c config.Config, version string) *Agent {
 
 // AskMounts has file systems that may hang asked by m. Without it they are judged
 // only by what the kernel shows of those that wait for them.
-func (a *Agent) AskMounts(m probes.MountAsker) { a.node.Mounts = m }
+func (a *Agent) AskMounts(m *mounthelper.Helper) {
+	m.Room = a.roomBeside
+	a.node.Mounts = m
+}
 
 // Catalogue is what the agent can find wrong.
 func (a *Agent) Catalogue() *problem.Catalogue { return a.catalogue }

@@ -52,6 +52,20 @@ func checkRoom(h *host.Host, tree *cgroup.Tree, need int) (scarce bool, err erro
 	return room.Total() < plentyThreads, nil
 }
 
+// roomBeside says why there is no room for more threads beside those that we may
+// still have to make ourselves. The daemon has made its own at start.
+func (a *Agent) roomBeside(threads int) error {
+	reserve := onceThreads
+	if a.node.Once {
+		reserve = plentyThreads
+	}
+	room, err := self.Threads(a.node.Host, a.node.Cgroups)
+	if err != nil || room.More >= uint64(threads+reserve) {
+		return nil //nolint:nilerr // a limit that cannot be told is no reason not to try
+	}
+	return fmt.Errorf("%s, and it takes %d beside the agent's own", room, threads)
+}
+
 // memoryShare is the share of our cgroup's memory limit that Go may use: the rest
 // is for what the kernel charges to us beside it, such as pages of the files that
 // are read and the sockets.

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -23,6 +24,9 @@ import (
 // returned included: each stuck one costs a thread (some 20 kB, and 1 of the load
 // average). The helper has as many threads.
 const MaxStuck = 16
+
+// Threads is how many threads the helper may make: those in calls and the runtime's.
+const Threads = MaxStuck + 8
 
 // takeWithin is how long the helper may take to take a request. It only hands it
 // to a thread that waits; a helper that has not run for so long is given up.
@@ -67,6 +71,11 @@ type Call struct {
 // Helper is the helper process, started when it is first needed and again should
 // it have died.
 type Helper struct {
+	// Room says why there is no room for so many more threads; nil if there always is.
+	// It is asked before the helper is started, which at a full limit would die, and at
+	// one that is nearly full would take the last threads from others.
+	Room func(threads int) error
+
 	dir string
 
 	mu   sync.Mutex
@@ -128,6 +137,8 @@ func (h *Helper) Ask(c Call) (<-chan error, error) {
 	select {
 	case <-out.taken:
 		return out.ended, nil
+	case err := <-out.ended: // without having taken it, which it does first of all
+		return nil, fmt.Errorf("not asked: %w", err)
 	case <-slow.C:
 		h.discard(p)
 		return nil, fmt.Errorf("not asked: the helper process did not react within %v", takeWithin)
@@ -177,6 +188,11 @@ func (h *Helper) running() (*proc, error) {
 	if h.proc != nil {
 		return h.proc, nil
 	}
+	if h.Room != nil {
+		if err := h.Room(Threads); err != nil {
+			return nil, err
+		}
+	}
 	// Where it cannot be made, files cannot be either: the helper says so then.
 	_ = os.MkdirAll(h.dir, 0o700)
 	pid, conn, err := start(h.dir)
@@ -188,6 +204,20 @@ func (h *Helper) running() (*proc, error) {
 	return h.proc, nil
 }
 
+// inheritNothing has what we were started with end here: a helper that is stuck would
+// keep it open for good, such as the session of who started the agent.
+func inheritNothing() {
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return
+	}
+	for _, e := range fds {
+		if fd, err := strconv.Atoi(e.Name()); err == nil {
+			unix.CloseOnExec(fd)
+		}
+	}
+}
+
 // start runs this program as the helper.
 func start(dir string) (pid int, conn *os.File, err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -196,6 +226,7 @@ func start(dir string) (pid int, conn *os.File, err error) {
 	}
 	defer func() { _ = unix.Close(pair[1]) }()
 	if err = unix.SetNonblock(pair[0], true); err == nil {
+		inheritNothing()
 		theirs := uintptr(pair[1])
 		pid, err = syscall.ForkExec("/proc/self/exe", []string{"agent", command, dir}, &syscall.ProcAttr{
 			Dir: "/",

@@ -41,6 +41,7 @@ func serve(dir string) {
 		go work(dir, jobs, &ready)
 	}
 	ready.Wait() // all threads are made: a full pids limit does not matter from here on
+	dropProgram()
 	buf := make([]byte, requestHead+maxPath+1)
 	for {
 		n, err := unix.Read(socket, buf)

@@ -61,6 +61,7 @@ const (
 // asks is the calls that are out, and what is known of earlier ones.
 type asks struct {
 	asker MountAsker
+	own   func() (mounts.Table, error) // our own mounts
 	calls map[device]*pendingAsk
 	// stuck are the calls of other agents.
 	stuck map[device]mounthelper.Stuck
@@ -86,7 +87,7 @@ func (a *asks) begin(n *Node) {
 	}
 	for d, c := range a.calls {
 		select {
-		case <-c.done: // it will be asked anew
+		case <-c.done: //nolint:errcheck // however it ended, it will be asked anew
 			delete(a.calls, d)
 		default:
 		}
@@ -134,6 +135,9 @@ func (a *asks) ask(ctx context.Context, n *Node, s *stuckSample, th StuckMountsT
 	fuse := th.AskFUSE == AskFUSEAlways || th.AskFUSE == AskFUSEAuto && !n.Host.InContainer()
 	var due []*remoteMount
 	for d, m := range s.mounts {
+		if m.foreign {
+			continue // if a call is in it, then from before it was unmounted
+		}
 		if c := a.calls[d]; c != nil {
 			m.inquiry = c.inquiry
 		} else if other, ok := a.stuck[d]; ok {
@@ -157,7 +161,7 @@ func (a *asks) ask(ctx context.Context, n *Node, s *stuckSample, th StuckMountsT
 // due tells whether a mount is to be asked now.
 func (a *asks) due(n *Node, s *stuckSample, m *remoteMount, fuse bool, every time.Duration) bool {
 	switch {
-	case m.foreign || a.left[deviceOf(m.Mount)]:
+	case a.left[deviceOf(m.Mount)]:
 		return false
 	case m.client == fuseClient:
 		// Without its count of waiting requests it could not be told when a call that is
@@ -205,7 +209,7 @@ func compareBool(x, y bool) int {
 // askAll has the helper ask. What keeps it from asking one keeps it from asking the
 // others.
 func (a *asks) askAll(n *Node, s *stuckSample, due []*remoteMount) (asked []*remoteMount) {
-	own, err := mounts.Own()
+	own, err := a.own()
 	if err != nil && len(own.Mounts) == 0 {
 		return nil
 	}

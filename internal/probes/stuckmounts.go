@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nodevitals/nodevitals/internal/host/mounts"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
@@ -69,7 +70,7 @@ const (
 // NewStuckMounts is the probe.
 func NewStuckMounts() *StuckMounts {
 	return &StuckMounts{
-		walk: newTaskWalk(),
+		walk: newTaskWalk(), asks: asks{own: mounts.Own},
 		// NFS sends a request again after 60 s by default, SMB gives a server up after
 		// three times that; nothing that is well takes 10 s for a statfs. kubelet asks each
 		// volume once a minute: a file server with a thousand clients is to hear of us no

@@ -200,7 +200,11 @@ func (j stuckJudgement) nfsVerdict(n *Node, server string, all []*remoteMount) p
 	v.Evidence = v.Evidence[:min(len(v.Evidence), maxTaskEvidence)]
 	v.Message = fmt.Sprintf("the NFS server %s does not respond: %s without an answer on %s", server, requests(outstanding), listed(points))
 	if outstanding == 0 {
-		v.Message = fmt.Sprintf("the NFS server %s does not respond: nothing is received on %s, for which tasks wait", server, listed(points))
+		why := "for which tasks wait"
+		if len(tasks) == 0 {
+			why = "where a statfs has not returned"
+		}
+		v.Message = fmt.Sprintf("the NFS server %s does not respond: nothing is received on %s, %s", server, listed(points), why)
 	}
 	v.Holders = taskHolders(n, tasks)
 	return v

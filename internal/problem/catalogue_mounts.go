@@ -31,8 +31,9 @@ func mountKinds() []Definition {
 				"grep -E ' (nfs|cifs|ceph|fuse)' /proc/self/mountinfo",
 				"ps -eo state=,pid=,wchan:32=,comm= | grep -E '^D|request_wait_answer'",
 			},
-			LookAlike: "A slow server that does answer, and autofs, which mounts only when it is touched. Do not run df or " +
-				"ls to find out: your shell would hang as well.",
+			LookAlike: "A slow server that does answer: then only the tasks that wait for it are told of. And autofs, which " +
+				"mounts only when it is touched. Do not run df or ls to find out: your shell would hang as well. A warning " +
+				"is a mount that answers, but each time with an error, such as a stale file handle.",
 			Remedy: "Bring the server back; the waiting tasks then go on. If it will not come back: `umount -f` then " +
 				"`umount -l` for NFS; for FUSE write 1 to /sys/fs/fuse/connections/N/abort.",
 			Next: "grep ' {subject} ' /proc/self/mountinfo",
@@ -70,7 +71,8 @@ func mountKinds() []Definition {
 				"grep ' fuse' /proc/self/mountinfo   # N of connections/N is the minor of 0:N",
 				"ps -eo state=,pid=,wchan:32=,comm= | grep request_wait_answer",
 			},
-			LookAlike: "A non-zero `waiting` by itself: a long read or a lock that is waited for holds one, too.",
+			LookAlike: "A non-zero `waiting` by itself: a long read or a lock that is waited for holds one, too. A warning is " +
+				"a program that has ended: nobody is stuck, and each access fails with \"transport endpoint is not connected\".",
 			Remedy: "Restart the program that serves the mount (usually a CSI node plugin's pod). If that does not help, " +
 				"`echo 1 > /sys/fs/fuse/connections/N/abort` makes all waiting requests fail, and then unmount it.",
 			Next: "grep . /sys/fs/fuse/connections/*/waiting",
@@ -89,7 +91,8 @@ func mountKinds() []Definition {
 				"readlink /proc/PID/cwd; ls -l /proc/PID/fd",
 			},
 			LookAlike: "Tasks that are in D for a moment and go on: the same task, without a context switch, is what counts. " +
-				"Tasks on FUSE are in S, not D.",
+				"Tasks on FUSE are in S, not D. A warning says that the file system answers others: these requests are slow, or " +
+				"wait for an event, as they may be meant to.",
 			Remedy: "Mend the mount they wait for, and they go on. Killing them does not help; a lazy unmount (`umount " +
 				"-l`) only keeps new tasks away. If nothing else is left, reboot the node.",
 			Next: "ps -eo state=,pid=,wchan:32=,comm= | grep -E '^D|request_wait_answer'",

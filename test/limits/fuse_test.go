@@ -29,7 +29,8 @@ const (
 
 // fuseServer mounts itself at a folder, or at several in a cell (cell_test.go). Its
 // orders are hang; slow, which goes on answering statfs; held N (until so many
-// requests are held back); count (of those); answer; leave (the connections).
+// requests are held back); count (of those); answer; leave (the connections);
+// unmount.
 func fuseServer() {
 	dirs := []string{os.Getenv(fuseDir)}
 	if many := os.Getenv(fuseMany); many != "" {
@@ -70,9 +71,13 @@ func fuseServer() {
 			s.held = nil
 		case "count":
 			said = strconv.Itoa(len(s.held))
-		case "leave":
+		case "leave", "unmount":
 			for _, dir := range dirs {
-				if err := abortFUSE(dir); err != nil {
+				undo := abortFUSE
+				if order == "unmount" {
+					undo = func(dir string) error { return unix.Unmount(dir, unix.MNT_DETACH) }
+				}
+				if err := undo(dir); err != nil {
 					fail(err)
 				}
 			}
@@ -129,7 +134,7 @@ func (s *fuse) serve(fd int) {
 		s.mu.Lock()
 		switch {
 		case r.op == fuseForget || r.op == fuseInterrupt: // want no answer
-		case s.hang && !(s.slow && r.op == fuseStatfs):
+		case s.hang && (!s.slow || r.op != fuseStatfs):
 			s.held = append(s.held, r)
 			s.change.Broadcast()
 		default:

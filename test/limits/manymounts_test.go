@@ -121,38 +121,33 @@ func TestManyHungMounts(t *testing.T) {
 		t.Errorf("evidence %q", v.Evidence)
 	}
 
-	usage := func() map[string]int {
-		helperPID := number(h.say("helper"))
-		return map[string]int{
-			"held": c.held(), "helper": helperPID,
-			"threads":         statusOf(t, h.cmd.Process.Pid, "Threads"),
-			"helper's":        statusOf(t, helperPID, "Threads"),
-			"memory":          statusOf(t, h.cmd.Process.Pid, "RssAnon") / 4096,
-			"helper's memory": statusOf(t, helperPID, "RssAnon") / 4096,
-		}
-	}
 	for range 10 {
 		lookInside(t, h)
 	}
-	before := usage()
+	before := measureProber(t, c, h)
 	for range 100 {
 		if hung, untold := said(lookInside(t, h)); len(hung)+len(untold) != many {
 			t.Fatalf("%d are named, and %d cannot be told", len(hung), len(untold))
 		}
 	}
-	after := usage()
-	t.Logf("after 10 looks %v, after 110 %v (memory in 4 MiB)", before, after)
-	if !maps.Equal(before, after) {
-		t.Errorf("after 10 looks %v, after 110 %v", before, after)
+	after := measureProber(t, c, h)
+	t.Logf("after 10 looks %+v, after 110 %+v", before, after)
+	if want := mounthelper.MaxStuck + 1; after.held != want || before.held != want {
+		t.Errorf("%d requests wait, want %d", after.held, want)
 	}
-	if want := mounthelper.MaxStuck + 1; after["held"] != want {
-		t.Errorf("%d requests wait, want %d", after["held"], want)
+	if after.helper != before.helper || after.helperThreads != before.helperThreads || after.helperThreads > mounthelper.Threads {
+		t.Errorf("the helper was %+v, and is %+v", before, after)
+	}
+	// The prober makes threads as it needs them; one a look would be a hundred.
+	const few, mega = 3, 1024 // kB
+	if after.threads > before.threads+few || after.memory > before.memory+mega || after.helperMemory > before.helperMemory+mega {
+		t.Errorf("it grows: %+v, then %+v", before, after)
 	}
 
 	second := c.prober(t, runDir, probes.AskFUSEAlways)
 	lookUntil(t, second, "another agent knows", func(r problem.Result) bool { hung, _ := said(r); return len(hung) == mounthelper.MaxStuck })
-	if n := c.held(); n != after["held"] {
-		t.Errorf("a second agent made it %d requests, from %d", n, after["held"])
+	if n := c.held(); n != after.held {
+		t.Errorf("a second agent made it %d requests, from %d", n, after.held)
 	}
 
 	c.say("answer")
@@ -173,6 +168,20 @@ func TestManyHungMounts(t *testing.T) {
 	if hung, _ := said(r); len(hung) > 0 {
 		t.Errorf("a mount without a server does answer, with errors: %+v", hung)
 	}
+}
+
+// proberUse is what a prober and its helper need; memory is anonymous, in kB.
+type proberUse struct {
+	held, threads, memory               int
+	helper, helperThreads, helperMemory int
+}
+
+func measureProber(t *testing.T, c cell, h *helper) proberUse {
+	t.Helper()
+	u := proberUse{held: c.held(), helper: number(h.say("helper"))}
+	u.threads, u.memory = statusOf(t, h.cmd.Process.Pid, "Threads"), statusOf(t, h.cmd.Process.Pid, "RssAnon")
+	u.helperThreads, u.helperMemory = statusOf(t, u.helper, "Threads"), statusOf(t, u.helper, "RssAnon")
+	return u
 }
 
 // Look-alike: a server that lets one request wait for long, and answers the others.
@@ -205,7 +214,10 @@ func TestHungFUSEMountUntouched(t *testing.T) {
 	c.say("hang")
 	user.say("ask")
 	c.say("held 1")
-	lookUntil(t, h, "it hangs", func(r problem.Result) bool { hung, _ := said(r); return len(hung) == 1 && hung[c.mount(1)].Subject != "" })
+	lookUntil(t, h, "it hangs", func(r problem.Result) bool {
+		hung, _ := said(r)
+		return len(hung) == 1 && hung[c.mount(1)].Subject != ""
+	})
 	if n, helper := c.held(), h.say("helper"); n != 1 || helper != "0" {
 		t.Errorf("%d requests wait, that of the test and ours; the helper is process %s", n, helper)
 	}
@@ -230,13 +242,21 @@ func TestHungMountsWithoutNotes(t *testing.T) {
 	}
 }
 
-// onceInCell runs agent --once in a cell.
-func (c cell) once(t *testing.T, bin, runDir string) problem.Snapshot {
+// cellConfig is a configuration for an agent in a cell, which keeps its notes in runDir.
+func cellConfig(t *testing.T, runDir, more string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "config.yaml")
-	if err := os.WriteFile(file, []byte("runDir: "+runDir+"\nlogs: {files: [], journal: [], kmsg: false}\n"), 0o600); err != nil {
+	text := "runDir: " + runDir + "\nstateFile: \"\"\nlogs: {files: [], journal: [], kmsg: false}\n" + more
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return file
+}
+
+// once runs agent --once in a cell.
+func (c cell) once(t *testing.T, bin, runDir string) problem.Snapshot {
+	t.Helper()
+	file := cellConfig(t, runDir, "")
 	begun := time.Now()
 	s, _ := once(t, c.command(bin, "--once", "-o", "json", "--config", file))
 	t.Logf("agent --once took %v", time.Since(begun))

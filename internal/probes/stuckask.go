@@ -51,11 +51,11 @@ func (i inquiry) made() string {
 type askState uint8
 
 const (
-	notAsked   askState = iota
-	alive               // it has answered just now
-	failing             // it answers, and with an error that every access gets
-	unanswered          // a call of ours is in it
-	prevented           // it cannot be asked
+	notAsked  askState = iota
+	alive              // it has answered just now
+	failing            // it answers, and with an error that every access gets
+	inCall             // a call of ours is in it
+	prevented          // it cannot be asked
 )
 
 // asks is the calls that are out, and what is known of earlier ones.
@@ -99,8 +99,8 @@ func (a *asks) begin(n *Node) {
 	}
 }
 
-// inCall tells whether a thread of this or another agent waits for the mount.
-func (a *asks) inCall(d device) bool {
+// ours tells whether a thread of this or another agent waits for the mount.
+func (a *asks) ours(d device) bool {
 	_, other := a.stuck[d]
 	return other || a.calls[d] != nil
 }
@@ -142,7 +142,7 @@ func (a *asks) ask(ctx context.Context, n *Node, s *stuckSample, th StuckMountsT
 			m.inquiry = c.inquiry
 		} else if other, ok := a.stuck[d]; ok {
 			age := n.Host.Clock.Wall().Sub(other.Since)
-			m.inquiry = inquiry{state: unanswered, since: s.at - max(age, 0), wall: other.Since, pid: other.PID}
+			m.inquiry = inquiry{state: inCall, since: s.at - max(age, 0), wall: other.Since, pid: other.PID}
 		} else if a.due(n, s, m, fuse, th.AskEvery) {
 			due = append(due, m)
 		}
@@ -234,7 +234,7 @@ func (a *asks) askAll(n *Node, s *stuckSample, due []*remoteMount) (asked []*rem
 			m.inquiry = notPossible(barred)
 			continue
 		}
-		m.inquiry = inquiry{state: unanswered, since: n.Host.Clock.Boot(), wall: n.Host.Clock.Wall(), pid: a.asker.PID()}
+		m.inquiry = inquiry{state: inCall, since: n.Host.Clock.Boot(), wall: n.Host.Clock.Wall(), pid: a.asker.PID()}
 		a.calls[d] = &pendingAsk{inquiry: m.inquiry, done: done}
 		asked = append(asked, m)
 	}

@@ -85,7 +85,7 @@ func judgeStuck(cur *stuckSample, limits stuckLimits) stuckJudgement {
 		switch m.inquiry.state {
 		case alive, failing:
 			condemned[m] = false
-		case unanswered:
+		case inCall:
 			condemned[m] = condemned[m] || cur.at-m.inquiry.since >= limits.unanswered
 		}
 	}
@@ -224,7 +224,7 @@ func (j *stuckJudgement) doubt(silent []*remoteMount) {
 	for _, m := range j.cur.mounts {
 		switch {
 		case !open(m):
-		case m.inquiry.state == unanswered:
+		case m.inquiry.state == inCall:
 			j.doubted[m] = fmt.Sprintf("asked, and it has not answered yet (%s)", m.inquiry.made())
 		// One that nobody waits for is fine as far as can be seen. But so many calls are
 		// stuck that the next mount may well be, too.

@@ -106,7 +106,7 @@ func (p *StuckMounts) sample(ctx context.Context, n *Node, prev *stuckSample) (*
 	if len(s.mounts) > 0 {
 		s.way = table.WayMayHang()
 	}
-	s.readFUSE(h, prev, p.asks.inCall)
+	s.readFUSE(h, prev, p.asks.ours)
 	s.readNFS(h, prev)
 	sleeping, waiting := false, false
 	for _, m := range s.mounts {
@@ -139,7 +139,7 @@ func fuseNumber(d device) string { return strconv.FormatUint(uint64(d.major)<<20
 
 // readFUSE reads how many requests wait at each connection, also of those that
 // are mounted in a container only.
-func (s *stuckSample) readFUSE(h *host.Host, prev *stuckSample, inCall func(device) bool) {
+func (s *stuckSample) readFUSE(h *host.Host, prev *stuckSample, ours func(device) bool) {
 	numbers, err := h.ReadDirNames(fuseConnections)
 	seen := map[string]bool{}
 	for d, m := range s.mounts {
@@ -150,7 +150,7 @@ func (s *stuckSample) readFUSE(h *host.Host, prev *stuckSample, inCall func(devi
 		seen[number] = true
 		waiting, err := readUint(h, fuseConnections+"/"+number+"/waiting")
 		if err == nil {
-			if waiting > 0 && inCall(d) {
+			if waiting > 0 && ours(d) {
 				waiting--
 			}
 			s.fuseWaits(m, waiting, prev)
@@ -179,7 +179,7 @@ func (s *stuckSample) readFUSE(h *host.Host, prev *stuckSample, inCall func(devi
 			continue // unmounted meanwhile
 		}
 		m := mounts.Mount{Major: uint32(id >> 20), Minor: uint32(id & (1<<20 - 1)), FSType: "fuse", Point: "FUSE connection " + number}
-		if waiting > 0 && inCall(deviceOf(m)) { // unmounted under our call
+		if waiting > 0 && ours(deviceOf(m)) { // unmounted under our call
 			waiting--
 		}
 		r := &remoteMount{Mount: m, client: fuseClient, all: []mounts.Mount{m}, foreign: true}

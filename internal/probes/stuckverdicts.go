@@ -93,7 +93,7 @@ func mountVerdict(n *Node, m *remoteMount, tasks []waiter) problem.Verdict {
 		why = tasksText(tasks) + " wait for it and do not run"
 	case m.fuse != nil && *m.fuse > 0:
 		why = fmt.Sprintf("%s wait for an answer", requests(*m.fuse))
-	case m.inquiry.state == unanswered:
+	case m.inquiry.state == inCall:
 		why = "a statfs has not returned, and no task waits for it yet"
 	}
 	v := problem.Verdict{
@@ -267,7 +267,7 @@ func (m *remoteMount) evidence(n *Node) []string {
 	switch {
 	case m.fuse != nil:
 		waiting := *m.fuse
-		if m.inquiry.state == unanswered {
+		if m.inquiry.state == inCall {
 			waiting++ // ours
 		}
 		line := fmt.Sprintf("%s/%s/waiting: %d", fuseConnections, fuseNumber(deviceOf(m.Mount)), waiting)
@@ -279,7 +279,7 @@ func (m *remoteMount) evidence(n *Node) []string {
 		out = append(out, fmt.Sprintf("%s: xprt of %s: %d sent, %d received, and none since %s",
 			mountStatsFile, m.Point, m.nfs.sends, m.nfs.recvs, n.timeOfDay(m.nfs.since)))
 	}
-	if m.inquiry.state == unanswered {
+	if m.inquiry.state == inCall {
 		out = append(out, m.inquiry.made()+" has not returned")
 	}
 	return out

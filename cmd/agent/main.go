@@ -19,7 +19,7 @@ import (
 var version = "dev"
 
 func main() {
-	mounthelper.ServeIfAsked() // we may have been started by ourselves
+	mounthelper.ServeIfAsked(agent.UnmapText) // we may have been started by ourselves
 	// First of all, since nearly everything makes a thread, and a Go program that
 	// is refused one dies with a stack trace.
 	scarce, err := agent.CheckRoom()

@@ -171,7 +171,7 @@ func (l *loop) observe(r problem.Report) bool {
 	if !l.ready.Load() && l.state.ready() {
 		l.ready.Store(true)
 		l.notes.say(daemon.SdNotifyReady)
-		unmapText()
+		UnmapText()
 		l.log.Info("every probe has had its first run")
 		return true
 	}

@@ -13,11 +13,11 @@ import (
 // segment is a part of the program's file that is mapped and never written.
 type segment struct{ from, to uintptr }
 
-// unmapText drops the pages of the program's own text and constants from its
+// UnmapText drops the pages of the program's own text and constants from its
 // address space. Two thirds of them are initialisation that never runs again (the
 // tables of the API's types, regular expressions being compiled); those that do
-// come back from the page cache, one minor fault each.
-func unmapText() {
+// come back from the page cache, one minor fault each. The mount helper does the same.
+func UnmapText() {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return

@@ -22,7 +22,7 @@ func TestTextSegments(t *testing.T) {
 }
 
 func TestUnmapTextLeavesTheProgramRunning(t *testing.T) {
-	unmapText()
+	UnmapText()
 	if got := textSegments("x", "x"); got != nil {
 		t.Error(got)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	ServeIfAsked()
+	ServeIfAsked(func() {})
 	os.Exit(m.Run())
 }
 

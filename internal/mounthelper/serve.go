@@ -22,15 +22,16 @@ const socket = 0
 
 // ServeIfAsked makes this process the helper, for good, if it was started as one.
 // It is the first thing that main calls, and TestMain where a test needs a helper.
-func ServeIfAsked() {
+// started is called once the helper has all that it needs.
+func ServeIfAsked(started func()) {
 	if len(os.Args) == 3 && os.Args[1] == command {
-		serve(os.Args[2])
+		serve(os.Args[2], started)
 		os.Exit(0)
 	}
 }
 
 // serve reads requests until the agent is gone. It never waits for a call.
-func serve(dir string) {
+func serve(dir string, started func()) {
 	// What the runtime names it, "exe", says nothing to whoever looks at ps.
 	_ = os.WriteFile("/proc/self/comm", []byte("agent-mounts"), 0)
 	debug.SetGCPercent(20)
@@ -41,7 +42,8 @@ func serve(dir string) {
 		go work(dir, jobs, &ready)
 	}
 	ready.Wait() // all threads are made: a full pids limit does not matter from here on
-	dropProgram()
+	debug.FreeOSMemory()
+	started()
 	buf := make([]byte, requestHead+maxPath+1)
 	for {
 		n, err := unix.Read(socket, buf)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nodevitals/nodevitals/internal/agent"
 	"github.com/nodevitals/nodevitals/internal/host"
 	"github.com/nodevitals/nodevitals/internal/mounthelper"
 	"github.com/nodevitals/nodevitals/internal/probes"
@@ -49,7 +50,7 @@ func helpers() map[string]func() {
 }
 
 func TestMain(m *testing.M) {
-	mounthelper.ServeIfAsked()
+	mounthelper.ServeIfAsked(agent.UnmapText)
 	if name := os.Getenv(helperEnv); name != "" {
 		helpers()[name]()
 		return

@@ -3,11 +3,14 @@ package probes
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nodevitals/nodevitals/internal/host/cni"
 	"github.com/nodevitals/nodevitals/internal/host/cri"
 	"github.com/nodevitals/nodevitals/internal/host/kubelet"
+	"github.com/nodevitals/nodevitals/internal/host/process"
+	"github.com/nodevitals/nodevitals/internal/host/systemd"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
@@ -64,7 +67,7 @@ const (
 	setupEvery = 5 * time.Minute
 	// answerMargin is how much sooner than the run the wait for the runtime ends,
 	// so that there is time left to say so.
-	answerMargin = 300 * time.Millisecond
+	answerMargin = 500 * time.Millisecond
 )
 
 // Name implements Probe.
@@ -84,8 +87,8 @@ func (p *Runtime) Run(ctx context.Context, n *Node) (problem.Result, error) {
 	if settingsErr != nil {
 		settings = kubelet.Settings{}
 	}
-	e := p.endpoint(n, settings)
-	if e.Socket == "" {
+	e := p.endpoint(ctx, n, settings)
+	if e.Socket == "" || !e.Configured && onDemand(ctx, n, e.Socket) {
 		return problem.Result{}, problem.NotApplicablef("no kubelet is set up here, and no container runtime has its socket where one usually is")
 	}
 	look := p.look(ctx, n, e)
@@ -113,13 +116,34 @@ func (p *Runtime) Run(ctx context.Context, n *Node) (problem.Result, error) {
 }
 
 // endpoint is the socket to ask. Without a kubelet that says which, a runtime that
-// was there is still looked for where it was.
-func (p *Runtime) endpoint(n *Node, s kubelet.Settings) cri.Endpoint {
+// was there is still looked for where it was, and one that systemd should run where
+// it should be.
+func (p *Runtime) endpoint(ctx context.Context, n *Node, s kubelet.Settings) cri.Endpoint {
 	e := cri.Find(n.Host, s)
-	if p.socket != "" && p.socket != e.Socket && !e.Configured {
+	switch {
+	case e.Configured:
+	case p.socket != "" && p.socket != e.Socket:
 		e = cri.Endpoint{Socket: p.socket, Docker: p.socket == cri.DockerSocket}
+	case e.Socket == "":
+		units, _ := systemd.Look(ctx, n.Host, "containerd.service", "crio.service") // without systemd, none is expected
+		for _, u := range units {
+			if u.Enabled() && !u.Running() {
+				name := strings.TrimSuffix(u.Name, ".service")
+				e.Socket = "/run/" + name + "/" + name + ".sock"
+			}
+		}
 	}
 	return e
+}
+
+// onDemand tells whether a socket is systemd's, which starts Docker when somebody
+// connects: we shall not be the one. Where kubelet uses it, it runs anyhow.
+func onDemand(ctx context.Context, n *Node, socket string) bool {
+	if !strings.Contains(socket, "docker") {
+		return false
+	}
+	daemons, err := process.Find(ctx, n.Host, runtimeNames(socket)...)
+	return err == nil && len(daemons) == 0
 }
 
 // runtimeLook is what the runtime said at one look, as far as it said anything.

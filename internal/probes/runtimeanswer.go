@@ -12,12 +12,14 @@ import (
 
 	"github.com/nodevitals/nodevitals/internal/host/cri"
 	"github.com/nodevitals/nodevitals/internal/host/process"
+	"github.com/nodevitals/nodevitals/internal/host/systemd"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
 // runtimeFacts is what the node shows of a runtime that does not answer.
 type runtimeFacts struct {
 	daemons []process.Process // of its name, outside of pods
+	units   []systemd.Unit    // asked for only where nobody answers
 	touches []problem.Ref
 }
 
@@ -41,6 +43,12 @@ func evaluateAnswer(l runtimeLook, th RuntimeThresholds, gather func() runtimeFa
 		v.Evidence = append(v.Evidence, fmt.Sprintf("/proc/%d/stat: %s, state %c", d.PID, d.Comm, d.State))
 		if d.State == 'T' || d.State == 't' {
 			v.Message += fmt.Sprintf("; its process %d is stopped (state %c), as by SIGSTOP or a debugger", d.PID, d.State)
+		}
+	}
+	for _, u := range facts.units {
+		v.Evidence = append(v.Evidence, fmt.Sprintf("systemd: %s is %s (%s), result %s", u.Name, u.ActiveState, u.SubState, u.Result))
+		if how := u.End(); how != "" && !u.Running() {
+			v.Message += fmt.Sprintf("; %s ended with %s", u.Name, how)
 		}
 	}
 	if v.Kind == problem.RuntimeDown {
@@ -110,6 +118,21 @@ func runtimeNames(socket string) []string {
 	return []string{"containerd"}
 }
 
+// runtimeUnits are the units that a runtime may be, by its socket.
+func runtimeUnits(socket string) []string {
+	switch {
+	case strings.Contains(socket, "docker"):
+		return []string{"docker.service", "cri-docker.service", "snap.docker.dockerd.service"}
+	case strings.Contains(socket, "crio"):
+		return []string{"crio.service"}
+	case strings.Contains(socket, "/k3s/"):
+		return []string{"k3s.service", "k3s-agent.service", "rke2-server.service", "rke2-agent.service"}
+	case strings.Contains(socket, "microk8s"):
+		return []string{"snap.microk8s.daemon-containerd.service"}
+	}
+	return []string{"containerd.service"}
+}
+
 // gatherRuntimeFacts looks for the daemon, and for what a failure of its is tied to
 // by: its name, unit and cgroup, and the disk that it works on.
 func gatherRuntimeFacts(ctx context.Context, n *Node, l runtimeLook) runtimeFacts {
@@ -127,8 +150,11 @@ func gatherRuntimeFacts(ctx context.Context, n *Node, l runtimeLook) runtimeFact
 		f.daemons = append(f.daemons, d)
 		f.touches = append(f.touches, o.Refs()...)
 	}
-	if len(f.daemons) == 0 {
-		f.touches = append(f.touches, problem.NewRef(problem.RefUnit, names[0]+".service"))
+	if failure := cri.FailureOf(l.err); failure == cri.Absent || failure == cri.Refused {
+		f.units, _ = systemd.Look(ctx, n.Host, runtimeUnits(l.endpoint.Socket)...) // without systemd, there is none
+		for _, u := range f.units {
+			f.touches = append(f.touches, problem.NewRef(problem.RefUnit, u.Name))
+		}
 	}
 	f.touches = append(f.touches, diskRefs(n, orElse(l.setup.Root, runtimeRoot(l.endpoint.Socket)))...)
 	slices.Sort(f.touches)

@@ -19,6 +19,7 @@ type Agent struct {
 	catalogue *problem.Catalogue
 	rules     *rules.Set
 	buffers   []*rules.Buffer // of multi-line patterns
+	logKinds  []problem.Kind  // those that log lines can claim
 	facts     problem.HostFacts
 	slots     slots
 }
@@ -27,7 +28,8 @@ type Agent struct {
 func New(h *host.Host, c config.Config, version string) *Agent {
 	a := &Agent{
 		config: c, node: probes.NewNode(h), catalogue: c.Catalogue, rules: c.Rules, buffers: c.Buffers,
-		slots: make(slots, maxRunning),
+		logKinds: kindsOf(c.Rules, c.Buffers),
+		slots:    make(slots, maxRunning),
 	}
 	for _, s := range c.Probes {
 		if s.Enabled {

@@ -20,7 +20,7 @@ func ownNode(b *testing.B) *Agent {
 
 // BenchmarkIdlePoll is one look at all logs with nothing new in them: ten a second.
 func BenchmarkIdlePoll(b *testing.B) {
-	l := ownNode(b).newLogReader(cursors{}, 0)
+	l := ownNode(b).newLogReader(cursors{}, 0, false)
 	defer l.close()
 	l.poll(context.Background(), func(logBatch) {})
 	b.ReportAllocs()

@@ -101,6 +101,7 @@ type loop struct {
 	ready  atomic.Bool
 	beat   atomic.Int64  // boot time of the last turn
 	back   time.Duration // how far to look back in logs that no cursor speaks of
+	first  bool          // there is no state of an earlier run
 	done   chan struct{} // closed when the loop has ended
 
 	kube       *kube.Reporter // nil where there is no API server
@@ -115,7 +116,7 @@ func (l *loop) run(ctx context.Context) {
 	for _, s := range a.specs {
 		go a.schedule(ctx, s, reports)
 	}
-	go a.newLogReader(l.state.cursors, l.back).follow(ctx, batches)
+	go a.newLogReader(l.state.cursors, l.back, l.first).follow(ctx, batches)
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	var saved time.Duration

@@ -44,6 +44,8 @@ type logBatch struct {
 // logReader reads all logs of the node in one goroutine.
 type logReader struct {
 	agent   *Agent
+	started time.Duration // boot time
+	first   bool          // there is no state of an earlier run
 	since   time.Duration // boot time before which records do not matter
 	back    time.Time     // the same as a date
 	from    cursors
@@ -60,17 +62,22 @@ type logReader struct {
 }
 
 // newLogReader prepares to read from where the cursors stand, and where there
-// are none, what is not older than back.
-func (a *Agent) newLogReader(from cursors, back time.Duration) *logReader {
+// are none, what is not older than back. A first start also reads as far back as
+// node-problem-detector's configurations say, for their rules.
+func (a *Agent) newLogReader(from cursors, back time.Duration, first bool) *logReader {
 	clock := a.node.Host.Clock
+	now := clock.Boot()
 	l := &logReader{
-		agent: a, resolver: resolver{node: a.node}, from: from, since: clock.Boot() - back, bootID: a.facts.BootID,
+		agent: a, resolver: resolver{node: a.node}, from: from, started: now, first: first, since: now - back, bootID: a.facts.BootID,
 		texts: map[string]*textSource{}, failed: map[string]string{}, status: map[string]*problem.LogStatus{},
+	}
+	if first {
+		back = max(back, a.config.NPDLookBack)
 	}
 	// The kernel's records come from the kernel where we may read them there:
 	// sooner, and also if journald is dead.
 	if a.config.Kmsg {
-		l.kmsg, l.noKmsg = openKmsg(a.node.Host, l.bootID, l.since, from.Kmsg)
+		l.kmsg, l.noKmsg = openKmsg(a.node.Host, l.bootID, now-back, from.Kmsg)
 	}
 	l.back = clock.Wall().Add(-back)
 	l.openJournal()
@@ -201,7 +208,7 @@ func (l *logReader) pollSource(ctx context.Context, b logBatch, s logSource, boo
 			claims = a.rules.Match(r)
 		}
 		for _, buffer := range a.buffers {
-			claims = append(claims, buffer.Add(r, raw)...)
+			claims = append(claims, buffer.Add(r, raw, wallNow)...)
 		}
 		at := l.bootTime(r, bootNow, wallNow)
 		if file, ok := s.(*textSource); ok && file.first && r.Time.IsZero() {
@@ -210,10 +217,10 @@ func (l *logReader) pollSource(ctx context.Context, b logBatch, s logSource, boo
 		if !text {
 			st.Lag = bootNow - at
 		}
-		if at < l.since {
-			claims = nil
-		}
 		for _, c := range claims {
+			if !l.counts(at, c) {
+				continue
+			}
 			st.Matches++
 			b.claims = append(b.claims, claimAt{at, l.resolver.resolve(c)})
 		}
@@ -224,6 +231,18 @@ func (l *logReader) pollSource(ctx context.Context, b logBatch, s logSource, boo
 		return ctx.Err()
 	})
 	return b
+}
+
+// counts reports whether a claim is of the time that is looked at.
+func (l *logReader) counts(at time.Duration, c problem.Claim) bool {
+	since := l.since
+	if c.Span != nil {
+		if l.first {
+			since = l.started - c.Span.LookBack
+		}
+		since = max(since, c.Span.Delay)
+	}
+	return at >= since
 }
 
 // bootTime is when a record was written, in boot time: its own, if it is of this

@@ -81,7 +81,7 @@ func (a *Agent) lookBack(ctx context.Context, since time.Duration) <-chan logBat
 	result := make(chan logBatch, 1)
 	read := make(chan logBatch, 1)
 	go func() {
-		l := a.newLogReader(cursors{}, since)
+		l := a.newLogReader(cursors{}, since, false)
 		defer l.close()
 		var all logBatch
 		b := l.poll(ctx, func(b logBatch) { all.claims = append(all.claims, b.claims...) })

@@ -30,7 +30,7 @@ type saver struct {
 // load goes on from the state that the last run of the agent left.
 func (l *loop) load(ctx context.Context) {
 	a := l.agent
-	l.back = a.config.LookBack
+	l.back, l.first = a.config.LookBack, true
 	l.saver.done = make(chan error, 1)
 	if a.config.StateFile == "" {
 		return
@@ -62,7 +62,7 @@ func (l *loop) load(ctx context.Context) {
 	l.state.cursors, l.kubeMemory = saved.Cursors, saved.Kube
 	if found {
 		l.log.Info("going on from the last run's state", "file", a.config.StateFile)
-		l.back = time.Hour * 24 * 365 // whatever came since, the cursors know
+		l.back, l.first = time.Hour*24*365, false // whatever came since, the cursors know
 	}
 }
 

@@ -21,14 +21,16 @@ type state struct {
 	status       map[string]*problem.ProbeStatus
 	measurements map[string][]problem.Measurement // by probe
 	logs         []problem.LogStatus
-	cursors      cursors  // how far the logs have been taken in
-	warnings     []string // about the agent itself
+	claims       map[problem.Kind]uint64 // lines, by what they claim
+	cursors      cursors                 // how far the logs have been taken in
+	warnings     []string                // about the agent itself
 }
 
 func (a *Agent) newState(immediate bool) *state {
 	s := &state{
 		agent: a, tracker: tracker.New(a.catalogue, immediate),
 		status: map[string]*problem.ProbeStatus{}, measurements: map[string][]problem.Measurement{},
+		claims: map[problem.Kind]uint64{},
 	}
 	now := a.node.Host.Clock.Boot()
 	for _, p := range a.specs {
@@ -66,6 +68,9 @@ func (s *state) observe(r problem.Report) {
 func (s *state) takeIn(b logBatch) {
 	for _, c := range b.claims {
 		s.tracker.Match(c.at, c.claim)
+		if !c.claim.Resolves {
+			s.claims[c.claim.Kind]++
+		}
 	}
 	if b.status != nil {
 		s.logs = b.status
@@ -94,6 +99,11 @@ func (s *state) snapshot() *problem.Snapshot {
 	out.Host.Warnings = slices.Clone(s.warnings)
 	out.Kinds = append(out.Kinds, s.logKinds(out.Kinds)...)
 	refreshFacts(a.node.Host, &out.Host, now)
+	for _, k := range a.logKinds {
+		if d, _ := a.catalogue.Get(k); !d.NoMetrics {
+			out.Claims = append(out.Claims, problem.KindCount{Kind: k, Count: s.claims[k]})
+		}
+	}
 	for _, p := range a.specs {
 		out.Probes = append(out.Probes, *s.status[p.Name()])
 		out.Measurements = append(out.Measurements, s.measurements[p.Name()]...)
@@ -127,12 +137,12 @@ func (s *state) logKinds(decided []problem.KindStatus) []problem.KindStatus {
 		}
 	}
 	var out []problem.KindStatus
-	for _, k := range s.agent.rules.Kinds() {
+	for _, k := range s.agent.logKinds {
 		if slices.ContainsFunc(decided, func(d problem.KindStatus) bool { return d.Kind == k }) {
 			continue
 		}
 		sight := host
-		if s.agent.rules.Sources(k) == rules.Kernel {
+		if s.agent.logSources(k) == rules.Kernel {
 			sight = logSight{host.read || kernel.read, cmp.Or(host.blind, kernel.blind)}
 		}
 		st := problem.KindStatus{Kind: k, Probe: "logs", State: problem.Fine}
@@ -148,6 +158,30 @@ func (s *state) logKinds(decided []problem.KindStatus) []problem.KindStatus {
 		out = append(out, st)
 	}
 	return out
+}
+
+// kindsOf are the kinds that log lines can claim.
+func kindsOf(set *rules.Set, buffers []*rules.Buffer) []problem.Kind {
+	kinds := set.Kinds()
+	for _, b := range buffers {
+		for _, k := range b.Kinds() {
+			if !slices.Contains(kinds, k) {
+				kinds = append(kinds, k)
+			}
+		}
+	}
+	return kinds
+}
+
+// logSources are the programs whose lines may claim kind.
+func (a *Agent) logSources(kind problem.Kind) rules.Source {
+	from := a.rules.Sources(kind)
+	for _, b := range a.buffers {
+		if slices.Contains(b.Kinds(), kind) {
+			from |= b.Sources()
+		}
+	}
+	return from
 }
 
 // logSight says whether one of some logs is read, and if not, why not.

@@ -38,6 +38,8 @@ type Config struct {
 	Kmsg bool
 	// LookBack is how far the first start looks back in the logs.
 	LookBack time.Duration
+	// NPDLookBack is how far back node-problem-detector's configurations look at the most.
+	NPDLookBack time.Duration
 	// StateFile is where the daemon keeps what a restart needs; empty keeps nothing.
 	StateFile string
 	// RunDir is where it keeps what must not outlive the boot.

@@ -44,7 +44,9 @@ type conditions struct {
 
 // npd says which configurations of node-problem-detector to read.
 type npd struct {
-	// Configs are log-monitor files of node-problem-detector, read unchanged.
+	// Configs are log-monitor files of node-problem-detector, read unchanged: also
+	// lookback, delay, timestampFormat, metricsReporting and what conditions say
+	// while nothing is wrong. What cannot be honoured is refused with its line.
 	Configs []string `yaml:"configs"`
 	// Quiet is how long after its last line a permanent condition is over.
 	Quiet time.Duration `yaml:"quiet"`

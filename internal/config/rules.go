@@ -45,7 +45,14 @@ func (c *Config) compile(own ownRules) []mistake {
 			bad = append(bad, mistake{what: err.Error()})
 			continue
 		}
-		bad = append(bad, c.extend(n.Kinds(c.Catalogue, own.quiet), at)...)
+		kinds, err := n.Kinds(c.Catalogue, own.quiet)
+		if err != nil {
+			bad = append(bad, mistake{what: err.Error()})
+			continue
+		}
+		bad = append(bad, c.extend(kinds, at)...)
+		c.Catalogue = c.Catalogue.WithHealthy(n.Healthy()...)
+		c.NPDLookBack = max(c.NPDLookBack, n.Lookback)
 		all = append(all, n.Rules()...)
 		buffer, err := n.Buffer(units)
 		if err != nil {

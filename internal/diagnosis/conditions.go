@@ -1,7 +1,9 @@
 package diagnosis
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/nodevitals/nodevitals/internal/problem"
@@ -22,9 +24,23 @@ func Conditions(c *problem.Catalogue, problems []problem.Problem, kinds []proble
 	var out []problem.Condition
 	for _, typ := range c.Conditions() {
 		of := func(k problem.Kind) bool { d, ok := c.Get(k); return ok && d.Condition == typ }
-		out = append(out, condition(typ, of, problems, kinds, minSeverity))
+		out = append(out, healthy(c, condition(typ, of, problems, kinds, minSeverity)))
 	}
 	return out
+}
+
+// healthy puts the catalogue's own words for a condition in place of ours while
+// nothing is wrong, and where nothing can set it.
+func healthy(c *problem.Catalogue, cond problem.Condition) problem.Condition {
+	text, ok := c.Healthy(cond.Type)
+	nobody := !slices.ContainsFunc(c.All(), func(d problem.Definition) bool { return d.Condition == cond.Type })
+	if !ok || cond.Reason != ReasonHealthy && !nobody {
+		return cond
+	}
+	return problem.Condition{
+		Type: cond.Type, Status: problem.ConditionFalse,
+		Reason: cmp.Or(text.Reason, ReasonHealthy), Message: cmp.Or(text.Message, cond.Message),
+	}
 }
 
 // condition sums up the kinds that of picks.

@@ -39,6 +39,7 @@ func Diagnose(in Input) []problem.Problem {
 		}
 		p := &out[i]
 		def, _ := in.Catalogue.Get(t.Kind)
+		p.NoMetrics = def.NoMetrics
 		p.Causes = d.tree(i, nil)
 		p.Examined = d.examined(i, def)
 		if len(p.Causes) == 0 && len(def.Causes) > 0 {

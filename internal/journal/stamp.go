@@ -16,21 +16,21 @@ func Stamp(line []byte, now time.Time) (time.Time, bool) {
 	}
 	if len(line) >= len(time.Stamp) {
 		if t, err := time.ParseInLocation(time.Stamp, string(line[:len(time.Stamp)]), now.Location()); err == nil {
-			return withYear(t, now), true
+			return WithYear(t, now), true
 		}
 	}
 	const klog = "0102 15:04:05.000000"
 	if len(line) > len(klog) && bytes.IndexByte([]byte("IWEF"), line[0]) >= 0 {
 		if t, err := time.ParseInLocation(klog, string(line[1:1+len(klog)]), now.Location()); err == nil {
-			return withYear(t, now), true
+			return WithYear(t, now), true
 		}
 	}
 	return time.Time{}, false
 }
 
-// withYear puts t into the year that makes it the newest past time: a line of
+// WithYear puts t into the year that makes it the newest past time: a line of
 // December that is read in January is last year's.
-func withYear(t, now time.Time) time.Time {
+func WithYear(t, now time.Time) time.Time {
 	t = time.Date(now.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), now.Location())
 	if t.After(now.Add(24 * time.Hour)) {
 		t = t.AddDate(-1, 0, 0)

@@ -2,15 +2,21 @@ package problem
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
 // Catalogue is the list of all that can be wrong. It is a value, handed down;
 // users' rules extend a copy.
 type Catalogue struct {
-	defs  []Definition
-	index map[Kind]int
+	defs    []Definition
+	index   map[Kind]int
+	healthy []HealthyText
 }
+
+// HealthyText is what a condition that was taken over from elsewhere says while
+// nothing is wrong.
+type HealthyText struct{ Type, Reason, Message string }
 
 // Sources says where evidence of a kind comes from.
 type Sources uint8
@@ -44,6 +50,8 @@ type Definition struct {
 	NeedsBoth bool
 	// Resources name the measurements that tell how far this kind is from being true.
 	Resources []string
+	// NoMetrics: its problems are not counted in metrics.
+	NoMetrics bool
 	// Causes are what may bring it about, nearest first.
 	Causes []Edge
 
@@ -132,7 +140,28 @@ func NewCatalogue(defs ...[]Definition) (*Catalogue, error) {
 
 // With returns a catalogue that has more definitions, or an error if one of
 // them clashes.
-func (c *Catalogue) With(defs ...Definition) (*Catalogue, error) { return NewCatalogue(c.defs, defs) }
+func (c *Catalogue) With(defs ...Definition) (*Catalogue, error) {
+	more, err := NewCatalogue(c.defs, defs)
+	if err == nil {
+		more.healthy = c.healthy
+	}
+	return more, err
+}
+
+// WithHealthy returns a catalogue in which conditions say what texts tell while
+// nothing is wrong. A type that no definition has is a condition, too.
+func (c *Catalogue) WithHealthy(texts ...HealthyText) *Catalogue {
+	return &Catalogue{c.defs, c.index, slices.Concat(c.healthy, texts)}
+}
+
+// Healthy is the first text of a condition's type.
+func (c *Catalogue) Healthy(typ string) (HealthyText, bool) {
+	i := slices.IndexFunc(c.healthy, func(t HealthyText) bool { return t.Type == typ })
+	if i < 0 {
+		return HealthyText{}, false
+	}
+	return c.healthy[i], true
+}
 
 // Get is the definition of kind.
 func (c *Catalogue) Get(kind Kind) (Definition, bool) {
@@ -150,11 +179,17 @@ func (c *Catalogue) All() []Definition { return c.defs }
 func (c *Catalogue) Conditions() []string {
 	var types []string
 	seen := map[string]bool{"": true}
-	for _, d := range c.defs {
-		if !seen[d.Condition] {
-			seen[d.Condition] = true
-			types = append(types, d.Condition)
+	add := func(typ string) {
+		if !seen[typ] {
+			seen[typ] = true
+			types = append(types, typ)
 		}
+	}
+	for _, d := range c.defs {
+		add(d.Condition)
+	}
+	for _, t := range c.healthy {
+		add(t.Type)
 	}
 	return types
 }

@@ -227,7 +227,13 @@ type Claim struct {
 	Error Errno `json:"error,omitempty"`
 	// LogOnly: no probe can see it, so that one's "fine" does not end it.
 	LogOnly bool `json:"logOnly,omitempty"`
+	// Span is from when on its lines count; nil leaves that to the agent.
+	Span *Span `json:"-"`
 }
+
+// Span is from when on lines count: not so soon after the boot, and not so long
+// before the agent's first start.
+type Span struct{ Delay, LookBack time.Duration }
 
 // Outcome is how a probe's run ended.
 type Outcome string

@@ -15,9 +15,18 @@ type Snapshot struct {
 	Measurements []Measurement `json:"measurements"`
 	Probes       []ProbeStatus `json:"probes"`
 	Logs         []LogStatus   `json:"logs"`
+	// Claims are how many log lines have claimed each kind that logs can tell, since
+	// the agent started.
+	Claims []KindCount `json:"-"`
 	// Findings are what the logs of the time looked back on say, the earliest
 	// first, also what is over by now. Only a single look has them.
 	Findings []LogFinding `json:"findings,omitempty"`
+}
+
+// KindCount is how often something was said of a kind.
+type KindCount struct {
+	Kind  Kind
+	Count uint64
 }
 
 // LogFinding sums up the log lines about one (kind, subject).
@@ -61,6 +70,8 @@ type Problem struct {
 	Holders  []Holder  `json:"holders,omitempty"`
 	Touches  []Ref     `json:"touches,omitempty"`
 	Refused  bool      `json:"refused,omitempty"`
+	// NoMetrics: it is not counted in metrics.
+	NoMetrics bool `json:"-"`
 	// Lines counts the log lines that claimed it since it became active.
 	Lines uint64 `json:"logLines,omitempty"`
 	// Stale says that it can no longer be confirmed, and why.

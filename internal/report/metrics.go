@@ -22,7 +22,7 @@ type Metrics struct {
 
 	build, problem, condition, used, limit, refused   *prometheus.Desc
 	success, duration, cpu, runs, failures, rootCause *prometheus.Desc
-	calls, records, lag, blind                        *prometheus.Desc
+	calls, records, lines, lag, blind                 *prometheus.Desc
 }
 
 // NewMetrics makes the collector. latest may return nil while there is nothing yet.
@@ -46,6 +46,7 @@ func NewMetrics(latest func() *problem.Snapshot) *Metrics {
 		calls:     desc("call_duration_seconds", "How long calls took that the probe makes to others, such as the container runtime; also those without an answer.", "probe", "call"),
 		rootCause: desc("root_cause", "1 for each active problem (effect, subject) and the root of its cause tree (cause).", "effect", "subject", "cause"),
 		records:   desc("log_records_total", "Log records read.", "source"),
+		lines:     desc("log_claims_total", "Log lines that say that a kind of problem is there, since the agent started.", "kind"),
 		lag:       desc("log_lag_seconds", "Age of the newest record when it was read.", "source"),
 		blind:     desc("log_blind", "1 while a log source cannot be read.", "source"),
 	}
@@ -55,7 +56,7 @@ func NewMetrics(latest func() *problem.Snapshot) *Metrics {
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.build, m.problem, m.condition, m.used, m.limit, m.refused, m.success, m.duration, m.cpu,
-		m.runs, m.failures, m.rootCause, m.calls, m.records, m.lag, m.blind,
+		m.runs, m.failures, m.rootCause, m.calls, m.records, m.lines, m.lag, m.blind,
 	} {
 		ch <- d
 	}
@@ -80,7 +81,10 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
 	}
 	gauge(m.build, 1, s.Host.Agent)
-	problems := bounded(s.Problems)
+	for _, c := range s.Claims {
+		counter(m.lines, float64(c.Count), string(c.Kind))
+	}
+	problems := bounded(slices.DeleteFunc(slices.Clone(s.Problems), func(p problem.Problem) bool { return p.NoMetrics }))
 	for _, p := range problems {
 		gauge(m.problem, 1, string(p.Kind), p.Subject, p.Severity.String())
 	}

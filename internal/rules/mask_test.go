@@ -83,8 +83,8 @@ func TestNoClaimShowsASecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	buffer.Add(&journal.Record{Identifier: "app", Message: []byte("a token=hunter2 x")}, nil)
-	for _, c := range buffer.Add(&journal.Record{Identifier: "app", Message: []byte("b password=hunter2")}, nil) {
+	buffer.Add(&journal.Record{Identifier: "app", Message: []byte("a token=hunter2 x")}, nil, now)
+	for _, c := range buffer.Add(&journal.Record{Identifier: "app", Message: []byte("b password=hunter2")}, nil, now) {
 		noSecret(t, c, "hunter2")
 	}
 }

@@ -27,12 +27,12 @@ const (
 // Match says what a record claims; nothing for nearly every one. A claim that
 // Resolves is the news that a failure is over.
 func (s *Set) Match(r *journal.Record) []problem.Claim {
-	return s.match(r, nil, s.units.Of(r))
+	return s.match(r, nil, s.units.Of(r), time.Time{})
 }
 
 // MatchFrom is Match of a record of which the caller knows who wrote it.
 func (s *Set) MatchFrom(r *journal.Record, from Source) []problem.Claim {
-	return s.match(r, nil, from)
+	return s.match(r, nil, from, time.Time{})
 }
 
 // MatchText is Match of a line as it stands in a log file: r.Message is the
@@ -49,7 +49,7 @@ func (s *Set) MatchText(r *journal.Record, now time.Time, from Source) []problem
 	if from == Any {
 		from = s.units.Of(r)
 	}
-	return s.match(r, raw, from)
+	return s.match(r, raw, from, now)
 }
 
 // MayMatch is the first, cheap look at a line: false means that no rule matches it.
@@ -63,7 +63,7 @@ func (s *Set) MayMatch(line []byte) bool {
 
 func head(line []byte) []byte { return line[:min(len(line), maxScan)] }
 
-func (s *Set) match(r *journal.Record, raw []byte, from Source) []problem.Claim {
+func (s *Set) match(r *journal.Record, raw []byte, from Source, now time.Time) []problem.Claim {
 	line := head(r.Message)
 	if len(line) > 0 && line[0] == '{' {
 		if flat, ok := flatten(line); ok {
@@ -82,7 +82,9 @@ func (s *Set) match(r *journal.Record, raw []byte, from Source) []problem.Claim 
 	slices.Sort(found) // the order of the rules, whatever stands first in the line
 	var claims []problem.Claim
 	for _, i := range found {
-		if c, ok := s.rules[i].match(r, line, raw, from); ok {
+		rule := &s.rules[i]
+		c, ok := rule.match(r, line, raw, from)
+		if ok && rule.readStamp(r, raw, now) {
 			claims = merge(claims, c)
 		}
 	}
@@ -143,6 +145,30 @@ func (c *compiled) extracted(r *journal.Record, line, raw []byte) ([]byte, bool)
 	return m[len(m)-1], true
 }
 
+// readStamp sets the record's time to what the rule's own format makes of the raw
+// line. It reports false if the line has no such time.
+func (c *compiled) readStamp(r *journal.Record, raw []byte, now time.Time) bool {
+	if c.stamp == nil {
+		return true
+	}
+	if raw == nil {
+		raw = r.Message
+	}
+	m := c.stamp.FindSubmatch(head(bytes.TrimRight(raw, "\r\n")))
+	if m == nil {
+		return false
+	}
+	t, err := time.ParseInLocation(c.From.StampFormat, string(m[len(m)-1]), now.Location())
+	if err != nil {
+		return false
+	}
+	if t.Year() == 0 {
+		t = journal.WithYear(t, now)
+	}
+	r.Time = t
+	return true
+}
+
 // withSuffix puts a suffix behind a message as node-problem-detector does.
 func withSuffix(message, suffix string) string {
 	if suffix == "" {
@@ -168,7 +194,7 @@ func (c *compiled) claim(r *journal.Record, line []byte, m []int) problem.Claim 
 	v := values{compiled: c, record: r, line: line, masked: mask(line), match: m}
 	claim := problem.Claim{
 		Kind: c.Kind, Line: printable(v.masked, maxLine), Source: origin(r), Site: printable([]byte(site(r, v.masked)), maxValue),
-		Logs: c.Logs, Severity: c.Severity, Scope: c.Scope, Resolves: c.Resolves, Error: c.Error,
+		Logs: c.Logs, Severity: c.Severity, Scope: c.Scope, Resolves: c.Resolves, Error: c.Error, Span: c.From.Span,
 	}
 	if c.Logs.Distinct != "" {
 		claim.Value = v.get(c.Logs.Distinct)

@@ -47,8 +47,10 @@ type NPD struct {
 	Identifier string
 	// Message is filelog's pattern of a line, whose last group is the message.
 	Message string
-	// Lookback is how far back it reads at its start; Delay for how long after the
-	// boot it waits. 0 where not given.
+	// Timestamp is its pattern of a line's time, and TimestampFormat how to read it.
+	Timestamp, TimestampFormat string
+	// Lookback is how far back it reads at its first start; lines of the Delay after
+	// the boot do not count. 0 where not given.
 	Lookback, Delay time.Duration
 	// BufferSize is how many lines a pattern may span.
 	BufferSize int
@@ -76,6 +78,8 @@ type NPDRule struct {
 	Suffix string
 	// Multiline: a match may span lines.
 	Multiline bool
+
+	line int // in the file, of its reason
 }
 
 // ParseNPD reads a log-monitor configuration; name is the file's name for
@@ -158,8 +162,12 @@ func (p *npdParser) plugin(root, config *jsonNode, n *NPD) {
 		keys["source"] = p.text(&n.Identifier)
 		must = []string{"source"}
 	case "filelog":
-		keys["timestamp"] = p.regexp(new(string)) // ours knows the formats of dates
-		keys["timestampFormat"] = p.text(new(string))
+		keys["timestamp"] = p.regexp(&n.Timestamp)
+		keys["timestampFormat"] = func(v *jsonNode) {
+			if n.TimestampFormat = p.str(v); time.Unix(0, 0).Format(n.TimestampFormat) == n.TimestampFormat {
+				p.wrong(v, "%q holds no part of a date, such as \"Jan _2 15:04:05\"", n.TimestampFormat)
+			}
+		}
 		keys["message"] = p.regexp(&n.Message)
 		must = []string{"message"}
 		if n.LogPath == "" {
@@ -176,6 +184,9 @@ func (p *npdParser) plugin(root, config *jsonNode, n *NPD) {
 		config = &jsonNode{line: root.line, kind: jsonObject}
 	}
 	p.object(config, keys)
+	if (config.get("timestamp") == nil) != (config.get("timestampFormat") == nil) {
+		p.wrong(config, `"timestamp" and "timestampFormat" go together: where a line's time stands, and how it is written`)
+	}
 	for _, k := range must {
 		if config.get(k) == nil {
 			p.wrong(config, "pluginConfig of %s lacks %q", n.Plugin, k)
@@ -221,7 +232,7 @@ func (p *npdParser) pattern(v *jsonNode, i int, n *NPD) NPDRule {
 	case r.Condition != "":
 		p.wrong(at("condition"), "a temporary rule sets no condition")
 	}
-	if r.Reason == "" {
+	if r.line = at("reason").line; r.Reason == "" {
 		p.wrong(v, `"reason" is missing`)
 	}
 	if r.Pattern == "" {
@@ -236,19 +247,25 @@ func (p *npdParser) pattern(v *jsonNode, i int, n *NPD) NPDRule {
 // Kinds are the definitions of the configuration's problems, one a reason: those
 // of permanent rules with their condition, critical, over after the quiet time;
 // those of temporary ones Events. Reasons that are kinds of the catalogue are
-// left out: they are what the catalogue says.
-func (n *NPD) Kinds(c *problem.Catalogue, quiet time.Duration) []problem.Definition {
+// left out: they are what the catalogue says. So a permanent rule whose reason has
+// another condition there, or none, is a mistake; it is told with file and line.
+func (n *NPD) Kinds(c *problem.Catalogue, quiet time.Duration) ([]problem.Definition, error) {
 	var defs []problem.Definition
-	for _, r := range n.Patterns {
+	var errs []error
+	for i, r := range n.Patterns {
 		kind := problem.Kind(r.Reason)
-		if _, known := c.Get(kind); known {
+		if known, ok := c.Get(kind); ok {
+			if r.Permanent && known.Condition != r.Condition {
+				errs = append(errs, fmt.Errorf("%s:%d: rule %d (%s): the reason is a kind that sets %q already, not %q; give it another name",
+					n.Name, r.line, i+1, r.Reason, cmp.Or(known.Condition, "no condition"), r.Condition))
+			}
 			continue
 		}
 		d := problem.Definition{
 			Kind: kind, Scope: problem.NodeScope, Severity: problem.Info, Sources: problem.Log,
 			Logs:     problem.Count{N: 1, Within: defaultWithin},
 			Summary:  "A rule of node-problem-detector's (" + filepath.Base(n.Name) + ") found it in the logs.",
-			Evidence: []string{"the lines of " + n.origin() + " that match " + r.Pattern},
+			Evidence: []string{"the lines of " + n.origin() + " that match " + r.Pattern}, NoMetrics: !n.Metrics,
 		}
 		if r.Permanent {
 			d.Condition, d.Severity, d.Quiet = r.Condition, problem.Critical, quiet
@@ -261,7 +278,16 @@ func (n *NPD) Kinds(c *problem.Catalogue, quiet time.Duration) []problem.Definit
 			defs[i] = d
 		}
 	}
-	return defs
+	return defs, errors.Join(errs...)
+}
+
+// Healthy is what the configuration's conditions say while nothing is wrong.
+func (n *NPD) Healthy() []problem.HealthyText {
+	var texts []problem.HealthyText
+	for _, c := range n.Conditions {
+		texts = append(texts, problem.HealthyText(c))
+	}
+	return texts
 }
 
 func (n *NPD) origin() string {
@@ -292,7 +318,10 @@ func (n *NPD) ruleOf(r NPDRule) Rule {
 	out := Rule{
 		Kind: problem.Kind(r.Reason), Pattern: trimLeadingAny(r.Pattern) + `\z`, WholeLine: true,
 		Suffix: r.Suffix, Logs: problem.Count{N: 1, Within: defaultWithin},
-		From: Origin{Identifier: n.Identifier, Skip: n.SkipList},
+		From: Origin{
+			Identifier: n.Identifier, Skip: n.SkipList, Stamp: n.Timestamp, StampFormat: n.TimestampFormat,
+			Span: &problem.Span{Delay: n.Delay, LookBack: n.Lookback},
+		},
 	}
 	switch n.Plugin {
 	case "kmsg":

@@ -7,6 +7,7 @@ package rules
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,11 +61,25 @@ func (n *NPD) Buffer(units Units) (*Buffer, error) {
 	return b, nil
 }
 
-// Add takes in one record, as Match does, and says what it claims together with
+// Kinds are the kinds that the patterns claim.
+func (b *Buffer) Kinds() []problem.Kind {
+	var kinds []problem.Kind
+	for _, m := range b.rules {
+		if !slices.Contains(kinds, m.rule.Kind) {
+			kinds = append(kinds, m.rule.Kind)
+		}
+	}
+	return kinds
+}
+
+// Sources are the programs whose lines the patterns read.
+func (b *Buffer) Sources() Source { return b.origin.Sources }
+
+// Add takes in one record, as MatchText does, and says what it claims together with
 // those before it.
-func (b *Buffer) Add(r *journal.Record, raw []byte) []problem.Claim {
+func (b *Buffer) Add(r *journal.Record, raw []byte, now time.Time) []problem.Claim {
 	line, ok := b.message(r, raw)
-	if !ok {
+	if !ok || !b.origin.readStamp(r, raw, now) {
 		return nil
 	}
 	b.push(line)
@@ -88,7 +103,7 @@ func (b *Buffer) Add(r *journal.Record, raw []byte) []problem.Claim {
 		begin := bytes.LastIndexByte(b.joined[:at[0]], '\n') + 1
 		text := printable(mask(b.joined[begin:]), maxLine)
 		claims = append(claims, problem.Claim{
-			Kind: m.rule.Kind, Message: withSuffix(text, m.rule.Suffix), Line: text, Source: origin(r), Logs: m.rule.Logs,
+			Kind: m.rule.Kind, Message: withSuffix(text, m.rule.Suffix), Line: text, Source: origin(r), Logs: m.rule.Logs, Span: m.rule.From.Span,
 		})
 	}
 	return claims

@@ -53,7 +53,10 @@ func TestNPDKeys(t *testing.T) {
 		n.Conditions[0] != (NPDCondition{"AcmeDeadlock", "AcmeHasNoDeadlock", "the acme driver has no deadlock"}) || len(n.Patterns) != 5 {
 		t.Errorf("%+v", n)
 	}
-	defs := n.Kinds(problem.Builtin(), 20*time.Minute)
+	defs, err := n.Kinds(problem.Builtin(), 20*time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var got []string
 	for _, d := range defs {
 		got = append(got, fmt.Sprintf("%s %q %v %v", d.Kind, d.Condition, d.Severity, d.QuietTime()))
@@ -110,7 +113,7 @@ func TestNPDMultiline(t *testing.T) {
 	}
 	feed := func(lines ...string) (got []problem.Claim) {
 		for _, l := range lines {
-			got = append(got, b.Add(kmsg(l), nil)...)
+			got = append(got, b.Add(kmsg(l), nil, now)...)
 		}
 		return got
 	}
@@ -118,7 +121,7 @@ func TestNPDMultiline(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	// A line of somebody else does not come in between.
-	b.Add(&journal.Record{Identifier: "app", Message: []byte("c")}, nil)
+	b.Add(&journal.Record{Identifier: "app", Message: []byte("c")}, nil, now)
 	got := feed("acme: end trace")
 	if len(got) != 1 || got[0].Kind != "AcmeTrace" || got[0].Message != "x acme: begin trace a b acme: end trace" {
 		t.Fatalf("%+v", got)
@@ -142,7 +145,7 @@ func TestNPDMultiline(t *testing.T) {
 	}
 	// Lines of a log file: only the kernel's, with or without a look at them before.
 	for _, l := range []string{"Nov 22 10:00:00 n1 kernel: acme: begin trace", "Nov 22 10:00:00 n1 app[1]: c", "of nobody knows who", "Nov 22 10:00:00 n1 kernel: [    1.000000] acme: end trace"} {
-		got = b.Add(&journal.Record{Source: "/var/log/messages", Message: []byte(l)}, []byte(l))
+		got = b.Add(&journal.Record{Source: "/var/log/messages", Message: []byte(l)}, []byte(l), now)
 	}
 	if len(got) != 1 || got[0].Message != "acme: begin trace acme: end trace" {
 		t.Errorf("%+v", got)
@@ -175,8 +178,8 @@ func TestNPDFilelog(t *testing.T) {
 		}
 	}
 	// ^ is where the buffer begins, as it is there.
-	r := &journal.Record{Source: "/var/log/acme.log", Message: []byte("acmed: [x] down")}
-	if got := b.Add(r, r.Message); len(got) != 1 || got[0].Kind != "AcmeDown" {
+	r := &journal.Record{Source: "/var/log/acme.log", Message: []byte("Nov 22 10:00:00 n1 acmed: [x] down")}
+	if got := b.Add(r, r.Message, now); len(got) != 1 || got[0].Kind != "AcmeDown" {
 		t.Errorf("%+v", got)
 	}
 }
@@ -202,6 +205,9 @@ func TestNPDMistakes(t *testing.T) {
 		{"{\"plugin\":\"eventlog\"," + rule + "}", `x.json:1: plugin "eventlog" is not known`},
 		{"{\"plugin\":\"journald\"," + rule + "}", `x.json:1: pluginConfig of journald lacks "source"`},
 		{"{\"plugin\":\"filelog\",\"pluginConfig\":{\"message\":\"(\"}," + rule + "}", `x.json:1: "logPath" is missing`},
+		{"{\"plugin\":\"filelog\",\"logPath\":\"/x\",\n\"pluginConfig\":{\"message\":\".*\",\"timestamp\":\"^.{15}\"}," + rule + "}", `x.json:2: "timestamp" and "timestampFormat" go together`},
+		{"{\"plugin\":\"filelog\",\"logPath\":\"/x\",\"pluginConfig\":{\"message\":\".*\",\"timestamp\":\"^.{15}\",\n\"timestampFormat\":\"%b %d\"}," + rule + "}", `x.json:2: "%b %d" holds no part of a date`},
+		{"{\"plugin\":\"kmsg\",\n\"delay\":\"soon\"," + rule + "}", `x.json:2: "soon" is no duration`},
 		{"{\"plugin\":\"kmsg\"}", `x.json:1: "rules" is missing`},
 		{"{\"plugin\":\"kmsg\",\"rules\":[\n{\"type\":\"permament\",\"reason\":\"R\",\"pattern\":\"p\"}]}", `x.json:2: rule 1 (R): type "permament" is neither`},
 		{"{\"plugin\":\"kmsg\",\"rules\":[\n{\"type\":\"permanent\",\n\"condition\":\"C\",\"reason\":\"R\",\"pattern\":\"p\"}]}", `x.json:3: rule 1 (R): condition "C" is not among`},
@@ -246,8 +252,66 @@ func FuzzParseNPD(f *testing.F) {
 			t.Errorf("accepted, but: %v", err)
 		}
 		if b != nil {
-			b.Add(kmsg("x"), nil)
+			b.Add(kmsg("x"), nil, now)
 		}
-		n.Kinds(problem.Builtin(), time.Hour)
+		if _, err := n.Kinds(problem.Builtin(), time.Hour); err != nil && !strings.Contains(err.Error(), "x.json:") {
+			t.Errorf("an error without file and line: %v", err)
+		}
 	})
+}
+
+// TestNPDTimestamp: a line's own time, in the configuration's own format.
+func TestNPDTimestamp(t *testing.T) {
+	n := parseNPD(t, `{"plugin":"filelog","logPath":"/var/log/acme.log","lookback":"10m","delay":"30s","pluginConfig":{
+		"timestamp":"^\\[([^\\]]+)\\]","timestampFormat":"02.Jan 15h04m05.000","message":"^\\[[^\\]]+\\] (.*)"},
+		"rules":[{"type":"temporary","reason":"AcmeDown","pattern":"acme is down"}, {"type":"temporary","reason":"AcmeTrace","pattern":"begin\\n.*end"}]}`)
+	set := compileNPD(t, n)
+	b, err := n.Buffer(BuiltinUnits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	match := func(line string) (*journal.Record, []problem.Claim) {
+		r := &journal.Record{Source: "/var/log/acme.log", Message: []byte(line)}
+		claims := set.MatchText(r, now, Any)
+		return r, append(claims, b.Add(r, []byte(line), now)...)
+	}
+	for _, tc := range []struct {
+		line string
+		want time.Time // zero: no claim
+	}{
+		{"[22.Nov 11h59m58.250] acme is down", time.Date(2026, 11, 22, 11, 59, 58, 250e6, time.UTC)},
+		{"[24.Dec 11h59m58.250] acme is down", time.Date(2025, 12, 24, 11, 59, 58, 250e6, time.UTC)}, // not to come
+		{"[Nov 22 11:59:58] acme is down", time.Time{}},
+		{"acme is down", time.Time{}},
+		{"[22.Nov 11h59m59.000] begin", time.Time{}},
+		{"[22.Nov 12h00m00.000] end", time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)},
+	} {
+		r, claims := match(tc.line)
+		if len(claims) > 0 != !tc.want.IsZero() || len(claims) > 0 && !r.Time.Equal(tc.want) {
+			t.Errorf("%s: %+v at %v, want %v", tc.line, claims, r.Time, tc.want)
+		}
+		for _, c := range claims {
+			if c.Span == nil || *c.Span != (problem.Span{Delay: 30 * time.Second, LookBack: 10 * time.Minute}) {
+				t.Errorf("%+v", c.Span)
+			}
+		}
+	}
+}
+
+// TestNPDReasonsOfTheCatalogue: a permanent rule whose condition could not be set
+// is refused, with its place.
+func TestNPDReasonsOfTheCatalogue(t *testing.T) {
+	const config = `{"plugin":"kmsg","conditions":[{"type":"KernelDeadlock"},{"type":"KernelFault"}],"rules":[
+		{"type":"%s","reason":
+			"TaskHung",%s"pattern":"p"}]}`
+	for _, tc := range []struct{ kind, condition, want string }{
+		{"temporary", "", ""},
+		{"permanent", `"condition":"KernelFault",`, ""},
+		{"permanent", `"condition":"KernelDeadlock",`, `x.json:3: rule 1 (TaskHung): the reason is a kind that sets "KernelFault" already, not "KernelDeadlock"`},
+	} {
+		_, err := parseNPD(t, fmt.Sprintf(config, tc.kind, tc.condition)).Kinds(problem.Builtin(), time.Hour)
+		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s %s: %v", tc.kind, tc.condition, err)
+		}
+	}
 }

@@ -74,6 +74,11 @@ type Origin struct {
 	File       string // the record's source, for a log file
 	// Skip are texts: a line that holds one of them is not looked at.
 	Skip []string
+	// Span is from when on its lines count; nil leaves that to the agent.
+	Span *problem.Span
+	// Stamp finds the line's own time in the raw line, in its last group, and
+	// StampFormat reads it (see the time package); a line without one is not looked at.
+	Stamp, StampFormat string
 	// Extract is a pattern, of which the first group is what the rule's pattern is
 	// searched in, instead of the message, within the raw line; a line that it does
 	// not match is not looked at.
@@ -90,8 +95,9 @@ type Set struct {
 type compiled struct {
 	Rule
 	pattern *expr
-	exclude *expr // nil if there is none, as extract
+	exclude *expr // nil if there is none, as those below
 	extract *expr
+	stamp   *expr
 	names   []string // of the pattern's captures
 	subject []template
 	message template
@@ -154,6 +160,7 @@ func compile(r Rule) (c compiled, field string, err error) {
 		{"pattern", r.Pattern, &c.pattern},
 		{"exclude", r.Exclude, &c.exclude},
 		{"extract", r.From.Extract, &c.extract},
+		{"stamp", r.From.Stamp, &c.stamp},
 	} {
 		if p.pattern == "" {
 			continue

@@ -5,12 +5,15 @@ package kube
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
 	"time"
 
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/transport"
 )
 
 // ErrNoCluster says that nothing leads to an API server: no kubeconfig was named
@@ -34,12 +37,9 @@ type Access struct {
 // or why the given way will never do. What can mend itself, such as a file that
 // is not there yet, is no reason to refuse.
 func (a Access) Check() error {
-	_, err := a.config()
+	_, err := a.endpoint()
 	var never *neverError
-	if errors.Is(err, rest.ErrNotInCluster) {
-		return ErrNoCluster
-	}
-	if errors.As(err, &never) {
+	if errors.Is(err, ErrNoCluster) || errors.As(err, &never) {
 		return err
 	}
 	return nil
@@ -50,75 +50,92 @@ type neverError struct{ what string }
 
 func (e *neverError) Error() string { return e.what }
 
-// config reads the credentials' files anew each time it is called, so that rotated
-// tokens, certificates and authorities need no further care.
-func (a Access) config() (*rest.Config, error) {
-	c, err := a.read()
-	if err != nil {
-		return nil, err
-	}
-	if a.Impersonate {
-		c.Impersonate = rest.ImpersonationConfig{UserName: "system:node:" + a.Node, Groups: []string{"system:nodes"}}
-	}
-	c.UserAgent = a.Agent
-	return c, nil
+// endpoint is an API server, and how to come to it.
+type endpoint struct {
+	server *url.URL
+	proxy  func(*http.Request) (*url.URL, error)
+	config transport.Config
 }
 
-func (a Access) read() (*rest.Config, error) {
+// endpoint reads the credentials' files anew each time, so that rotated tokens,
+// certificates and authorities need no further care.
+func (a Access) endpoint() (endpoint, error) {
+	e, err := a.read()
+	if err != nil {
+		return e, err
+	}
+	if a.Impersonate {
+		e.config.Impersonate = transport.ImpersonationConfig{UserName: "system:node:" + a.Node, Groups: []string{"system:nodes"}}
+	}
+	e.config.UserAgent = a.Agent
+	return e, nil
+}
+
+func (a Access) read() (endpoint, error) {
 	if a.Kubeconfig == "" {
-		return rest.InClusterConfig()
+		return inCluster("/var/run/secrets/kubernetes.io/serviceaccount")
 	}
-	file, err := clientcmd.LoadFromFile(a.Kubeconfig)
+	raw, err := os.ReadFile(a.Kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("kubeconfig %s: %w", a.Kubeconfig, err)
+		return endpoint{}, fmt.Errorf("kubeconfig: %w", err)
 	}
-	if err := clientcmd.ResolveLocalPaths(file); err != nil {
-		return nil, fmt.Errorf("kubeconfig %s: %w", a.Kubeconfig, err)
-	}
-	c, err := clientcmd.NewDefaultClientConfig(*file, &clientcmd.ConfigOverrides{}).ClientConfig()
+	dir, err := filepath.Abs(filepath.Dir(a.Kubeconfig))
 	if err != nil {
-		return nil, fmt.Errorf("kubeconfig %s: %w", a.Kubeconfig, err)
+		return endpoint{}, err
 	}
-	if c.ExecProvider != nil {
-		return nil, &neverError{fmt.Sprintf("kubeconfig %s runs a program (exec: %s) to get its credentials, which the agent never does, "+
-			"since a node in trouble may not be able to start one: name a kubeconfig with a client certificate, a token or a tokenFile",
-			a.Kubeconfig, c.ExecProvider.Command)}
+	e, err := parseKubeconfig(raw, dir)
+	if err != nil {
+		err = fmt.Errorf("kubeconfig %s: %w", a.Kubeconfig, err)
 	}
-	if c.AuthProvider != nil {
-		return nil, &neverError{fmt.Sprintf("kubeconfig %s uses the auth-provider %q, which the agent does not know: "+
-			"name a kubeconfig with a client certificate, a token or a tokenFile", a.Kubeconfig, c.AuthProvider.Name)}
+	return e, err
+}
+
+// inCluster is the way of a pod (kubernetes.io/docs/tasks/run-application/access-api-from-pod),
+// dir the folder in which kubelet keeps its token fresh.
+func inCluster(dir string) (endpoint, error) {
+	host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
+	token := filepath.Join(dir, "token")
+	if _, err := os.Stat(token); host == "" || port == "" || errors.Is(err, fs.ErrNotExist) {
+		return endpoint{}, ErrNoCluster
 	}
-	return c, nil
+	return endpoint{
+		server: &url.URL{Scheme: "https", Host: net.JoinHostPort(host, port)},
+		config: transport.Config{BearerTokenFile: token, TLS: transport.TLSConfig{CAFile: filepath.Join(dir, "ca.crt")}},
+	}, nil
 }
 
 // idleFor is how long a connection that is not used is kept: a storm's writes
 // share one, and between heartbeats 5,000 agents hold none.
 const idleFor = 20 * time.Second
 
-// open makes an HTTP client of a configuration. It is not rest.HTTPClientFor,
-// which keeps its transports, and their connections, for ever.
-func open(c *rest.Config) (*http.Client, *http.Transport, error) {
-	tls, err := rest.TLSConfigFor(c)
+// dial prepares a session. It is not transport.New, which keeps its transports, and
+// their connections, for ever.
+func dial(a Access) (*client, error) {
+	e, err := a.endpoint()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
+	}
+	tls, err := transport.TLSConfigFor(&e.config)
+	if err != nil {
+		return nil, err
 	}
 	t := &http.Transport{
-		TLSClientConfig: tls, Proxy: http.ProxyFromEnvironment,
+		TLSClientConfig: tls, Proxy: e.proxy,
 		DialContext:         (&net.Dialer{Timeout: timeout}).DialContext,
 		TLSHandshakeTimeout: timeout, ResponseHeaderTimeout: timeout, IdleConnTimeout: idleFor,
 		MaxIdleConnsPerHost: 1, MaxConnsPerHost: 1, DisableCompression: true,
 		WriteBufferSize: 4 << 10, ReadBufferSize: 4 << 10,
 	}
-	if c.Proxy != nil {
-		t.Proxy = c.Proxy
-	}
 	// The innermost wrapper adds the credentials.
-	rt, err := rest.HTTPWrappersForConfig(c, t)
+	rt, err := transport.HTTPWrappersForConfig(&e.config, t)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return &http.Client{
-		Transport:     rt,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, t, nil
+	return &client{
+		http: &http.Client{
+			Transport:     rt,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		close: t.CloseIdleConnections, base: e.server, node: a.Node,
+	}, nil
 }

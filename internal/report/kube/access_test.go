@@ -16,7 +16,7 @@ import (
 )
 
 // kubeconfig writes one with the given lines of its user, and its cluster's CA.
-func kubeconfig(t *testing.T, server *httptest.Server, user string) string {
+func kubeconfigOf(t *testing.T, server *httptest.Server, user string) string {
 	t.Helper()
 	dir := t.TempDir()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
@@ -61,7 +61,7 @@ func get(a Access) (ownNode, error) {
 
 func TestTokenFileIsReadAgain(t *testing.T) {
 	server, who := seen(t)
-	path := kubeconfig(t, server, "tokenFile: token")
+	path := kubeconfigOf(t, server, "tokenFile: token")
 	token := filepath.Join(filepath.Dir(path), "token")
 	for _, want := range []string{"one", "two"} {
 		put(t, token, want)
@@ -93,7 +93,7 @@ func TestCheck(t *testing.T) {
 		"exec: {apiVersion: client.authentication.k8s.io/v1, command: aws, interactiveMode: Never}": "runs a program (exec: aws)",
 		"auth-provider: {name: gcp}": `uses the auth-provider "gcp"`,
 	} {
-		err := Access{Kubeconfig: kubeconfig(t, server, user), Node: "n1"}.Check()
+		err := Access{Kubeconfig: kubeconfigOf(t, server, user), Node: "n1"}.Check()
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", user, err, want)
 		}
@@ -110,7 +110,7 @@ func TestCheck(t *testing.T) {
 // TestRealFailures: what Go's own HTTP and TLS say becomes the right result.
 func TestRealFailures(t *testing.T) {
 	server, _ := seen(t)
-	good := kubeconfig(t, server, "token: abc")
+	good := kubeconfigOf(t, server, "token: abc")
 	other := httptest.NewUnstartedServer(http.NotFoundHandler())
 	other.TLS = &tls.Config{Certificates: []tls.Certificate{selfSigned(t, time.Now().Add(-time.Hour))}}
 	other.StartTLS()
@@ -125,7 +125,7 @@ func TestRealFailures(t *testing.T) {
 	garbage := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }))
 	t.Cleanup(garbage.Close)
 	closed := httptest.NewTLSServer(http.NotFoundHandler())
-	gone := kubeconfig(t, closed, "token: abc")
+	gone := kubeconfigOf(t, closed, "token: abc")
 	closed.Close()
 	unknown := strings.Replace(read(t, good), server.URL, redirect.URL, 1)
 	put(t, good+"2", strings.Replace(unknown, "certificate-authority: ca.crt", "", 1))
@@ -135,14 +135,14 @@ func TestRealFailures(t *testing.T) {
 		text string
 		late bool
 	}{
-		"redirection":      {kubeconfig(t, redirect, "token: abc"), rejected, "302", false},
-		"a proxy's page":   {kubeconfig(t, page, "token: abc"), serverError, "502", false},
-		"not JSON":         {kubeconfig(t, garbage, "token: abc"), unreachable, "answer", true},
+		"redirection":      {kubeconfigOf(t, redirect, "token: abc"), rejected, "302", false},
+		"a proxy's page":   {kubeconfigOf(t, page, "token: abc"), serverError, "502", false},
+		"not JSON":         {kubeconfigOf(t, garbage, "token: abc"), unreachable, "answer", true},
 		"connection":       {gone, unreachable, "refused", true},
-		"expired":          {kubeconfig(t, other, "token: abc"), untrusted, "expired", false},
+		"expired":          {kubeconfigOf(t, other, "token: abc"), untrusted, "expired", false},
 		"not our CA":       {good + "2", untrusted, "unknown authority", false},
 		"missing CA":       {missingCA(t, server), credentials, "ca.crt", false},
-		"missing key pair": {kubeconfig(t, server, "client-certificate: a.crt, client-key: a.key"), credentials, "a.crt", false},
+		"missing key pair": {kubeconfigOf(t, server, "client-certificate: a.crt, client-key: a.key"), credentials, "a.crt", false},
 	} {
 		_, err := get(Access{Kubeconfig: x.path, Node: "n1"})
 		f := asFailure(err)
@@ -150,7 +150,7 @@ func TestRealFailures(t *testing.T) {
 			t.Errorf("%s: %s %q late %v, want %s %q late %v", name, f.result, f.text, f.late, x.want, x.text, x.late)
 		}
 	}
-	_, err := get(Access{Kubeconfig: kubeconfig(t, page, "token: abc"), Node: "n1"})
+	_, err := get(Access{Kubeconfig: kubeconfigOf(t, page, "token: abc"), Node: "n1"})
 	if f := asFailure(err); f.after != 7*time.Second {
 		t.Errorf("Retry-After: %v", f.after)
 	}
@@ -166,7 +166,7 @@ func TestRealFailures(t *testing.T) {
 }
 
 func missingCA(t *testing.T, s *httptest.Server) string {
-	path := kubeconfig(t, s, "token: abc")
+	path := kubeconfigOf(t, s, "token: abc")
 	if err := os.Remove(filepath.Join(filepath.Dir(path), "ca.crt")); err != nil {
 		t.Fatal(err)
 	}

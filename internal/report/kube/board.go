@@ -9,9 +9,6 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/nodevitals/nodevitals/internal/diagnosis"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
@@ -142,24 +139,20 @@ type write struct {
 }
 
 // compose makes the patch that brings the Node up to date. It names only our own
-// conditions, so that nobody else's are touched: the API server merges the list
-// by type (patchStrategy:"merge" patchMergeKey:"type").
+// conditions, so that nobody else's are touched.
 func (b *board) compose(now time.Time) (write, error) {
 	w := write{stands: maps.Clone(b.stands), removed: b.leftovers()}
-	list := []any{}
+	p := patch{patchStatus{Conditions: []any{}}}
 	for _, typ := range b.order {
 		s := b.stands[typ]
-		list = append(list, corev1.NodeCondition{
-			Type: corev1.NodeConditionType(typ), Status: corev1.ConditionStatus(s.Status),
-			Reason: s.Reason, Message: s.Message,
-			LastHeartbeatTime: metav1.NewTime(now), LastTransitionTime: metav1.NewTime(s.Since),
+		p.Status.Conditions = append(p.Status.Conditions, nodeCondition{
+			Type: typ, Status: string(s.Status), Reason: s.Reason, Message: s.Message,
+			LastHeartbeatTime: dateTime{now}, LastTransitionTime: dateTime{s.Since},
 		})
 	}
-	for _, typ := range w.removed {
-		list = append(list, map[string]string{"$patch": "delete", "type": typ})
-	}
+	p.remove(w.removed)
 	var err error
-	w.body, err = json.Marshal(map[string]any{"status": map[string]any{"conditions": list}})
+	w.body, err = json.Marshal(p)
 	return w, err
 }
 

@@ -28,7 +28,7 @@ func Cleanup(ctx context.Context, a Access, c *problem.Catalogue, remembered []s
 	own := ours{catalogue: c}
 	mine := map[string]bool{}
 	for _, found := range n.Status.Conditions {
-		typ := string(found.Type)
+		typ := found.Type
 		for _, t := range append(c.Conditions(), diagnosis.NPDTypes()...) {
 			if strings.HasSuffix(typ, t) && own.reason(found.Reason) {
 				mine[typ] = true
@@ -43,11 +43,9 @@ func Cleanup(ctx context.Context, a Access, c *problem.Catalogue, remembered []s
 	if len(mine) == 0 {
 		return nil, nil
 	}
-	var list []map[string]string
-	for _, typ := range sorted(mine) {
-		list = append(list, map[string]string{"$patch": "delete", "type": typ})
-	}
-	body, err := json.Marshal(map[string]any{"status": map[string]any{"conditions": list}})
+	var p patch
+	p.remove(sorted(mine))
+	body, err := json.Marshal(p)
 	if err != nil {
 		return nil, err
 	}

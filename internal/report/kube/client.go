@@ -11,11 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 )
 
 const (
@@ -28,43 +23,20 @@ const (
 	manager = "nodevitals"
 )
 
+// strategicMerge is the content type of a patch that merges lists by their keys.
+const strategicMerge = "application/strategic-merge-patch+json"
+
 // onlyMetadata asks for the object's metadata as the answer to a write: nobody
 // reads the rest.
 const onlyMetadata = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 
 // client is a session with the API server. It is made anew after a pause or a
-// failure; see Access.config.
+// failure; see Access.endpoint.
 type client struct {
 	http  *http.Client
 	close func() // its idle connections
 	base  *url.URL
 	node  string
-}
-
-func dial(a Access) (*client, error) {
-	c, err := a.config()
-	if err != nil {
-		return nil, err
-	}
-	h, t, err := open(c)
-	if err != nil {
-		return nil, err
-	}
-	base, _, err := rest.DefaultServerUrlFor(c)
-	if err != nil {
-		return nil, err
-	}
-	return &client{http: h, close: t.CloseIdleConnections, base: base, node: a.Node}, nil
-}
-
-// ownNode is what is read of our own Node.
-type ownNode struct {
-	Metadata struct {
-		UID types.UID `json:"uid"`
-	} `json:"metadata"`
-	Status struct {
-		Conditions []corev1.NodeCondition `json:"conditions"`
-	} `json:"status"`
 }
 
 // get reads our own Node.
@@ -79,7 +51,7 @@ func (c *client) get(ctx context.Context) (ownNode, error) {
 func (c *client) patchStatus(ctx context.Context, body []byte) error {
 	return c.do(ctx, request{
 		method: http.MethodPatch, path: []string{"api/v1/nodes", c.node, "status"}, query: "fieldManager=" + manager,
-		body: body, content: string(types.StrategicMergePatchType),
+		body: body, content: strategicMerge,
 	})
 }
 
@@ -95,7 +67,7 @@ func (c *client) createEvent(ctx context.Context, namespace string, body []byte)
 func (c *client) patchEvent(ctx context.Context, namespace, name string, body []byte) error {
 	return c.do(ctx, request{
 		method: http.MethodPatch, path: []string{"apis/events.k8s.io/v1/namespaces", namespace, "events", name},
-		query: "fieldManager=" + manager, body: body, content: string(types.StrategicMergePatchType),
+		query: "fieldManager=" + manager, body: body, content: strategicMerge,
 	})
 }
 
@@ -132,7 +104,9 @@ func (c *client) do(ctx context.Context, r request) error {
 	defer func() { _ = resp.Body.Close() }()
 	answer := io.LimitReader(resp.Body, maxAnswer)
 	if resp.StatusCode >= 300 {
-		var s metav1.Status
+		var s struct { // a metav1.Status
+			Message string `json:"message"`
+		}
 		_ = json.NewDecoder(answer).Decode(&s) // a proxy's page has none
 		return refused(resp, s.Message)
 	}

@@ -5,9 +5,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
@@ -58,38 +55,38 @@ func TestConditions(t *testing.T) {
 
 func TestOurs(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	c := func(typ, reason string, age time.Duration) corev1.NodeCondition {
-		return corev1.NodeCondition{
-			Type: corev1.NodeConditionType(typ), Status: "False", Reason: reason,
-			LastHeartbeatTime: metav1.NewTime(now.Add(-age)), LastTransitionTime: metav1.NewTime(now.Add(-time.Hour)),
+	c := func(typ, reason string, age time.Duration) nodeCondition {
+		return nodeCondition{
+			Type: typ, Status: "False", Reason: reason,
+			LastHeartbeatTime: dateTime{now.Add(-age)}, LastTransitionTime: dateTime{now.Add(-time.Hour)},
 		}
 	}
 	const kubelets = "KubeletReady"
 	for name, x := range map[string]struct {
-		conditions []corev1.NodeCondition
+		conditions []nodeCondition
 		options    ConditionOptions
 		found      []string
 		others     string
 	}{
-		"kubelet only": {conditions: []corev1.NodeCondition{c("Ready", kubelets, 0), c("MemoryPressure", "KubeletHasSufficientMemory", 0)}},
-		"ours":         {conditions: []corev1.NodeCondition{c("PIDExhaustion", "Healthy", 0), c("DiskExhaustion", "NoSpaceLeft", 0)}, found: []string{"DiskExhaustion", "PIDExhaustion"}},
+		"kubelet only": {conditions: []nodeCondition{c("Ready", kubelets, 0), c("MemoryPressure", "KubeletHasSufficientMemory", 0)}},
+		"ours":         {conditions: []nodeCondition{c("PIDExhaustion", "Healthy", 0), c("DiskExhaustion", "NoSpaceLeft", 0)}, found: []string{"DiskExhaustion", "PIDExhaustion"}},
 		"node-problem-detector's health checker": {
-			conditions: []corev1.NodeCondition{c("KubeletUnhealthy", "KubeletIsHealthy", time.Minute)},
+			conditions: []nodeCondition{c("KubeletUnhealthy", "KubeletIsHealthy", time.Minute)},
 			others:     "another program, such as node-problem-detector, also writes the Node's KubeletUnhealthy (KubeletIsHealthy)",
 		},
 		"the same, behind a prefix": {
-			conditions: []corev1.NodeCondition{c("KubeletUnhealthy", "KubeletIsHealthy", time.Minute)}, options: ConditionOptions{Prefix: "Vitals"},
+			conditions: []nodeCondition{c("KubeletUnhealthy", "KubeletIsHealthy", time.Minute)}, options: ConditionOptions{Prefix: "Vitals"},
 		},
 		"node-problem-detector": {
-			conditions: []corev1.NodeCondition{c("KernelDeadlock", "KernelHasNoDeadlock", time.Minute), c("ReadonlyFilesystem", "FilesystemIsNotReadOnly", time.Minute)},
+			conditions: []nodeCondition{c("KernelDeadlock", "KernelHasNoDeadlock", time.Minute), c("ReadonlyFilesystem", "FilesystemIsNotReadOnly", time.Minute)},
 			others:     "node-problem-detector runs on this node as well: it writes KernelDeadlock, ReadonlyFilesystem",
 		},
 		"the same, and we write its types": {
-			conditions: []corev1.NodeCondition{c("KernelDeadlock", "KernelHasNoDeadlock", time.Minute)}, options: ConditionOptions{NPDTypes: true},
+			conditions: []nodeCondition{c("KernelDeadlock", "KernelHasNoDeadlock", time.Minute)}, options: ConditionOptions{NPDTypes: true},
 			others: "another program, such as node-problem-detector, also writes the Node's KernelDeadlock",
 		},
-		"what it has left": {conditions: []corev1.NodeCondition{c("KernelDeadlock", "KernelHasNoDeadlock", time.Hour)}},
-		"remembered":       {conditions: []corev1.NodeCondition{c("OfAnOldRule", "Removed", time.Hour)}, found: []string{"OfAnOldRule"}},
+		"what it has left": {conditions: []nodeCondition{c("KernelDeadlock", "KernelHasNoDeadlock", time.Hour)}},
+		"remembered":       {conditions: []nodeCondition{c("OfAnOldRule", "Removed", time.Hour)}, found: []string{"OfAnOldRule"}},
 	} {
 		o := ours{catalogue: problem.Builtin(), options: x.options, remembered: map[string]bool{"OfAnOldRule": true}}
 		if got := sorted(o.found(x.conditions)); strings.Join(got, " ") != strings.Join(x.found, " ") {

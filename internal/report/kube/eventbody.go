@@ -8,11 +8,6 @@ import (
 	"hash/fnv"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
@@ -26,42 +21,42 @@ const (
 	maxField = 128
 )
 
-// node is what Events say of our own Node.
-type node struct {
+// ourNode is what Events say of our own Node.
+type ourNode struct {
 	name string
-	uid  types.UID
+	uid  string
 }
 
 // ref refers to the Node. Where its uid is not known its name stands for it, as
 // kubelet does: `kubectl describe node` looks for both.
-func (n node) ref() corev1.ObjectReference {
+func (n ourNode) ref() reference {
 	uid := n.uid
 	if uid == "" {
-		uid = types.UID(n.name)
+		uid = n.name
 	}
-	return corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: n.name, UID: uid}
+	return reference{APIVersion: "v1", Kind: "Node", Name: n.name, UID: uid}
 }
 
 // body is what is sent, and names the Event if it is a new one.
-func (w *telling) body(n node) ([]byte, error) {
-	at := metav1.NewMicroTime(w.Last)
+func (w *telling) body(n ourNode) ([]byte, error) {
+	at := microTime{w.Last}
 	if !w.create {
-		return json.Marshal(map[string]any{"series": eventsv1.EventSeries{Count: w.Count, LastObservedTime: at}})
+		return json.Marshal(map[string]any{"series": eventSeries{Count: w.Count, LastObservedTime: at}})
 	}
 	w.Name = w.name(n.name)
-	e := eventsv1.Event{
-		ObjectMeta: metav1.ObjectMeta{Name: w.Name, Namespace: w.Namespace},
-		EventTime:  at, ReportingController: controller, ReportingInstance: cut(n.name, maxField),
-		Action: "Found", Reason: cut(string(w.Kind), maxField), Type: corev1.EventTypeWarning,
+	e := event{
+		Metadata:  metadata{Name: w.Name, Namespace: w.Namespace},
+		EventTime: at, ReportingController: controller, ReportingInstance: cut(n.name, maxField),
+		Action: "Found", Reason: cut(string(w.Kind), maxField), Type: "Warning",
 		Note: w.note, Regarding: n.ref(),
 	}
 	if w.Over {
-		e.Action, e.Type = "Cleared", corev1.EventTypeNormal
+		e.Action, e.Type = "Cleared", "Normal"
 		e.Reason = cut(string(w.Kind), maxField-len(overSuffix)) + overSuffix
 	}
 	if w.pod != "" {
 		namespace, name, _ := strings.Cut(w.pod, "/")
-		pod := corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: namespace, Name: name, UID: types.UID(w.podUID)}
+		pod := reference{APIVersion: "v1", Kind: "Pod", Namespace: namespace, Name: name, UID: w.podUID}
 		e.Related = &pod
 		if w.Pod != "" {
 			about := n.ref()

@@ -35,7 +35,7 @@ func (w *world) tells(now time.Duration) string {
 		if e == nil {
 			break
 		}
-		if _, err := e.body(node{name: "n1"}); err != nil {
+		if _, err := e.body(ourNode{name: "n1"}); err != nil {
 			panic(err)
 		}
 		out = append(out, describe(e))
@@ -174,7 +174,7 @@ func TestEventFailures(t *testing.T) {
 			w.t.done(e, nil, at(0)) // the Node's
 		}
 		e, _ := w.t.next(&w.s, at(0))
-		if _, err := e.body(node{name: "n1"}); err != nil {
+		if _, err := e.body(ourNode{name: "n1"}); err != nil {
 			t.Fatal(err)
 		}
 		if got := w.t.done(e, &failure{result: x.result}, at(0)); got != x.settled {
@@ -199,7 +199,7 @@ func TestEventBody(t *testing.T) {
 	var got []map[string]any
 	for range 2 {
 		e, _ := w.t.next(&w.s, at(0))
-		raw, err := e.body(node{"n1", "uid-of-n1"})
+		raw, err := e.body(ourNode{"n1", "uid-of-n1"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -233,7 +233,7 @@ func TestEventBody(t *testing.T) {
 		t.Errorf("%v", meta)
 	}
 	long := telling{told: told{eventKey: eventKey{Kind: problem.Kind(strings.Repeat("K", 300))}}, create: true}
-	raw, err := long.body(node{name: strings.Repeat("a.", 120) + "a"})
+	raw, err := long.body(ourNode{name: strings.Repeat("a.", 120) + "a"})
 	if err != nil || len(long.Name) > 253 {
 		t.Errorf("%v, name of %d", err, len(long.Name))
 	}

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/nodevitals/nodevitals/internal/diagnosis"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
@@ -45,10 +43,10 @@ func (o ours) reason(reason string) bool {
 
 // found are the Node's conditions that are ours: that we remember, or that have
 // one of our types and one of our reasons.
-func (o ours) found(all []corev1.NodeCondition) map[string]standing {
+func (o ours) found(all []nodeCondition) map[string]standing {
 	out := map[string]standing{}
 	for _, c := range all {
-		typ := string(c.Type)
+		typ := c.Type
 		if o.remembered[typ] || o.writes(typ) && o.reason(c.Reason) {
 			out[typ] = standing{
 				Status: problem.ConditionStatus(c.Status), Reason: c.Reason, Message: c.Message, Since: c.LastTransitionTime.Time,
@@ -59,10 +57,10 @@ func (o ours) found(all []corev1.NodeCondition) map[string]standing {
 }
 
 // lastBeat is the oldest heartbeat of ours that the Node shows.
-func lastBeat(all []corev1.NodeCondition, mine map[string]standing) time.Time {
+func lastBeat(all []nodeCondition, mine map[string]standing) time.Time {
 	var oldest time.Time
 	for _, c := range all {
-		if _, ok := mine[string(c.Type)]; ok && (oldest.IsZero() || c.LastHeartbeatTime.Time.Before(oldest)) {
+		if _, ok := mine[c.Type]; ok && (oldest.IsZero() || c.LastHeartbeatTime.Before(oldest)) {
 			oldest = c.LastHeartbeatTime.Time
 		}
 	}
@@ -71,10 +69,10 @@ func lastBeat(all []corev1.NodeCondition, mine map[string]standing) time.Time {
 
 // others says who else writes conditions of our types, or of
 // node-problem-detector's; empty for nobody.
-func (o ours) others(all []corev1.NodeCondition, now time.Time) string {
+func (o ours) others(all []nodeCondition, now time.Time) string {
 	var clash, npd []string
 	for _, c := range all {
-		typ := string(c.Type)
+		typ := c.Type
 		alive := now.Sub(c.LastHeartbeatTime.Time) < otherAlive
 		switch {
 		case !alive, o.reason(c.Reason):

@@ -40,7 +40,7 @@ type Reporter struct {
 	board   *board
 	pace    pace
 	teller  *teller
-	node    node
+	node    ourNode
 	met     bool // the Node was read, or may not be read
 	late    bool // a request that was given up may still arrive
 	writing health
@@ -53,7 +53,7 @@ func New(o Options, m Memory) *Reporter {
 	now := time.Now()
 	r := &Reporter{
 		options: o, poke: make(chan struct{}, 1), start: now, metrics: newMetrics(), dial: dial,
-		board: newBoard(now), teller: newTeller(o.Catalogue, now), node: node{name: o.Access.Node},
+		board: newBoard(now), teller: newTeller(o.Catalogue, now), node: ourNode{name: o.Access.Node},
 		ours:    ours{catalogue: o.Catalogue, options: o.Conditions, remembered: map[string]bool{}},
 		pace:    pace{chance: rand.Float64},
 		writing: health{log: o.Log, what: "cannot write the conditions of Node " + o.Access.Node},

@@ -15,7 +15,7 @@ func All() []Spec {
 	daemonFiles, clock := NewDaemonFiles(), NewClock()
 	cgroupLeak, fragmentation, oom := NewCgroupLeak(), NewFragmentation(), NewOOM()
 	kernelMemory, pressure := NewKernelMemory(), NewPressure()
-	links := NewLinks()
+	links, forwardPolicy := NewLinks(), NewForwardPolicy()
 	runtime, sandboxLimit := NewRuntime(), NewSandboxLimit()
 	units, kubeletHealth, certificates := NewUnits(), NewKubeletHealth(), NewCertificates()
 	kubeletMemory := NewKubeletMemory()
@@ -36,6 +36,7 @@ func All() []Spec {
 		{Probe: neighbours, Period: 15 * time.Second, Counters: true, Thresholds: &neighbours.Thresholds},
 		{Probe: tcpMemory, Period: 15 * time.Second, Thresholds: &tcpMemory.Thresholds},
 		{Probe: NewForwarding(), Period: 30 * time.Second},
+		{Probe: forwardPolicy, Period: 30 * time.Second, Counters: true, Thresholds: &forwardPolicy.Thresholds},
 		{Probe: NewResolvConf(), Period: 30 * time.Second},
 		{Probe: NewRoutes(), Period: 15 * time.Second},
 		{Probe: links, Period: 15 * time.Second, Counters: true, Thresholds: &links.Thresholds},

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,6 +25,12 @@ import (
 // inside is the loop of a helper in pid and mount namespaces of its own. The
 // order "look" runs the probe and prints its result; the others are the helper's.
 func inside(p probes.Probe, orders map[string]func(arg string) (string, error)) {
+	insideRoot("/", func(string) probes.Probe { return p }, orders)
+}
+
+// insideRoot is inside for a host whose files are below root, with the new
+// namespaces' /proc and /sys; "look NAME" runs the probe of that name.
+func insideRoot(root string, probe func(name string) probes.Probe, orders map[string]func(arg string) (string, error)) {
 	// The new /proc shows the new namespaces only.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		fail(fmt.Errorf("private mounts: %w", err))
@@ -31,22 +38,39 @@ func inside(p probes.Probe, orders map[string]func(arg string) (string, error)) 
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		fail(fmt.Errorf("mount /proc: %w", err))
 	}
-	h, err := host.New("/")
+	for _, kind := range []string{"proc", "sysfs"} {
+		at := filepath.Join(root, strings.TrimSuffix(kind, "fs"))
+		if root == "/" {
+			break
+		}
+		if err := os.MkdirAll(at, 0o755); err != nil {
+			fail(err)
+		}
+		if err := unix.Mount(kind, at, kind, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+			fail(fmt.Errorf("mount %s: %w", at, err))
+		}
+	}
+	h, err := host.New(root)
 	if err != nil {
 		fail(err)
 	}
-	obey(p, probes.NewNode(h), orders)
+	obeyAll(probe, probes.NewNode(h), orders)
 }
 
 // obey is the loop of a helper that looks at the node it is on.
 func obey(p probes.Probe, n *probes.Node, orders map[string]func(arg string) (string, error)) {
+	obeyAll(func(string) probes.Probe { return p }, n, orders)
+}
+
+// obeyAll is obey with a choice of probes, "look NAME".
+func obeyAll(probe func(name string) probes.Probe, n *probes.Node, orders map[string]func(arg string) (string, error)) {
 	in := bufio.NewScanner(os.Stdin)
 	fmt.Println("ready")
 	for in.Scan() {
 		verb, arg, _ := strings.Cut(in.Text(), " ")
 		answer, err := "", error(nil)
 		if verb == "look" {
-			answer, err = lookJSON(p, n)
+			answer, err = lookJSON(probe(arg), n)
 		} else {
 			answer, err = orders[verb](arg)
 		}
@@ -67,7 +91,7 @@ func lookJSON(p probes.Probe, n *probes.Node) (string, error) {
 }
 
 // startInside starts a helper that calls inside, in these namespaces, too.
-func startInside(t *testing.T, name string, flags uintptr) *helper {
+func startInside(t *testing.T, name string, flags uintptr, env ...string) *helper {
 	t.Helper()
 	needRoot(t)
 	attr := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | flags}
@@ -75,16 +99,16 @@ func startInside(t *testing.T, name string, flags uintptr) *helper {
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}
 	}
-	h := start(t, name, attr)
+	h := start(t, name, attr, env...)
 	h.line()
 	return h
 }
 
-// lookInside has the helper run its probe.
-func lookInside(t *testing.T, h *helper) problem.Result {
+// lookInside has the helper run its probe, or the one of that name.
+func lookInside(t *testing.T, h *helper, name ...string) problem.Result {
 	t.Helper()
 	var r problem.Result
-	if answer := h.say("look"); json.Unmarshal([]byte(answer), &r) != nil {
+	if answer := h.say(strings.Join(append([]string{"look"}, name...), " ")); json.Unmarshal([]byte(answer), &r) != nil {
 		t.Fatalf("the helper's result: %q", answer)
 	}
 	return r

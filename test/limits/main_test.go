@@ -40,6 +40,7 @@ func helpers() map[string]func() {
 		"inotify-eater": inotifyEater,
 		"flooder":       flooder,
 		"neighbourly":   neighbourly,
+		"networked":     networked,
 		"hoarder":       hoarder,
 		"holder":        holder,
 		"fuse-server":   fuseServer,

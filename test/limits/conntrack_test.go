@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -131,6 +133,33 @@ func TestConntrackFull(t *testing.T) {
 		t.Errorf("holders %+v, want %s", near.Holders, greedy)
 	}
 
+	notTheNodes(t, h)
+
 	h.say("flush")
 	allSilent(t, lookInside(t, h))
+}
+
+// notTheNodes: to the agent outside, the kernel's lines are about a namespace that
+// it does not look at, and no reason to drain the node.
+func notTheNodes(t *testing.T, h *helper) {
+	t.Helper()
+	link, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", h.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := "network namespace " + strings.Trim(link, "net:[]")
+	s, _ := once(t, exec.Command(buildAgent(t), "--once", "-o", "json", "--since", "5m"))
+	found := false
+	for _, p := range s.Problems {
+		if p.Kind != problem.ConntrackDropping {
+			continue
+		}
+		found = found || p.Subject == subject && p.Scope == problem.PodScope
+		if p.Subject == "" || p.Scope == problem.NodeScope {
+			t.Errorf("the node is blamed: %+v", p)
+		}
+	}
+	if !found && slices.ContainsFunc(s.Logs, func(l problem.LogStatus) bool { return l.Source == "kmsg" && l.Blind == "" }) {
+		t.Errorf("no ConntrackDropping of %s: %+v", subject, s.Problems)
+	}
 }

@@ -29,24 +29,40 @@ func tmpfs(t *testing.T, options string) string {
 // the test ends.
 func ext4(t *testing.T, dir, options string) {
 	t.Helper()
+	mountImage(t, makeImage(t, "mkfs.ext4", 32<<20, "-q", "-F"), dir, "ext4", options)
+}
+
+// makeImage makes a file of a size with a file system in it.
+func makeImage(t *testing.T, program string, size int64, args ...string) string {
+	t.Helper()
 	needRoot(t)
-	mkfs, err := exec.LookPath("mkfs.ext4")
+	mkfs, err := exec.LookPath(program)
 	if err != nil {
-		t.Skipf("SKIPPED: an ext4 image cannot be made: %v", err)
+		t.Skipf("SKIPPED: no such image can be made: %v", err)
 	}
-	image, err := os.Create(filepath.Join(t.TempDir(), "image"))
+	image := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, size); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(mkfs, append(args, image)...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", mkfs, err, out)
+	}
+	return image
+}
+
+// mountImage mounts an image by a loop device.
+func mountImage(t *testing.T, path, dir, fsType, options string) {
+	t.Helper()
+	image, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = image.Close() }()
-	if err := image.Truncate(32 << 20); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(mkfs, "-q", "-F", image.Name()).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v: %s", mkfs, err, out)
-	}
 	loop := loopDevice(t, image)
-	mount(t, loop.Name(), dir, "ext4", options)
+	mount(t, loop.Name(), dir, fsType, options)
 	// The mount holds the device now, which the kernel frees with it.
 	if err := loop.Close(); err != nil {
 		t.Fatal(err)

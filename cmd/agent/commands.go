@@ -7,9 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -115,6 +117,8 @@ func run(ctx context.Context, o options, out io.Writer) error {
 			// can be measured, and leaves the node some of them.
 			debug.SetGCPercent(50)
 		}
+		// If nobody takes the log any more, that is no reason to die.
+		signal.Ignore(syscall.SIGPIPE)
 		log := newPatient(os.Stderr)
 		defer log.end(lastWords)
 		return a.Daemon(ctx, slog.New(slog.NewTextHandler(log, nil)))

@@ -42,7 +42,7 @@ func newServer(l *loop) *http.Server {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "nodevitals\n\n/metrics  for Prometheus\n/healthz  alive\n/readyz   every probe has run\n/status   the whole report (on loopback only)\n")
 	})
-	open := &connections{}
+	open := newConnections()
 	return &http.Server{
 		Handler: mux, ConnState: open.track,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,

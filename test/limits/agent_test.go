@@ -1,17 +1,14 @@
 package limits
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -24,19 +21,9 @@ import (
 
 	"github.com/nodevitals/nodevitals/internal/probes"
 	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/test/daemon"
+	tool "github.com/nodevitals/nodevitals/test/helper"
 )
-
-// buildAgent builds the program as it is shipped.
-func buildAgent(t *testing.T) string {
-	t.Helper()
-	bin := filepath.Join(t.TempDir(), "agent")
-	cmd := exec.Command("go", "build", "-o", bin, "../../cmd/agent")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return bin
-}
 
 // fullPod makes a pod that is at its pids limit and has had forks refused.
 func fullPod(t *testing.T, n *probes.Node, top string) (limit int) {
@@ -129,9 +116,7 @@ func TestAgentInAPod(t *testing.T) {
 	own := pidsCgroup(t, n, top+"/kubepods/besteffort/pod00000000-0000-4000-8000-000000000001/"+strings.Repeat("a", 64))
 	root := t.TempDir()
 	bin := buildAgent(t)
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), helperEnv+"=pod", "POD_ROOT="+root, "POD_CGROUP="+own, "POD_AGENT="+bin)
-	s, code := once(t, cmd)
+	s, code := once(t, tool.Command("pod", "POD_ROOT="+root, "POD_CGROUP="+own, "POD_AGENT="+bin))
 	if code != 2 {
 		t.Errorf("exit code %d, want 2", code)
 	}
@@ -195,42 +180,9 @@ func copyFile(from, to string) error {
 // TestDaemon runs the program as a service: what it serves is sound, and it
 // ends when it is told to.
 func TestDaemon(t *testing.T) {
-	cmd := exec.Command(buildAgent(t), "--listen", "127.0.0.1:0", "--state-file", filepath.Join(t.TempDir(), "state.json"))
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	killed := false
-	t.Cleanup(func() {
-		if !killed {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-	})
-	log := bufio.NewScanner(stderr)
-	address := regexp.MustCompile(`address=(\S+)`)
-	url := ""
-	for log.Scan() {
-		if m := address.FindStringSubmatch(log.Text()); m != nil {
-			url = "http://" + m[1]
-		}
-		if strings.Contains(log.Text(), "every probe has had its first run") {
-			break
-		}
-	}
-	if url == "" {
-		t.Fatal("it does not say where it listens")
-	}
-	go func() { _, _ = io.Copy(io.Discard, stderr) }()
-	resp, err := http.Get(url + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	metrics, err := io.ReadAll(resp.Body)
-	_ = resp.Body.Close()
+	d := daemon.Start(t, exec.Command(buildAgent(t), "--listen", "127.0.0.1:0", "--state-file", filepath.Join(t.TempDir(), "state.json")))
+	d.AwaitReady()
+	_, metrics, err := d.Ask("/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,19 +200,8 @@ func TestDaemon(t *testing.T) {
 			t.Errorf("promtool check metrics: %v\n%s", err, out)
 		}
 	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	select {
-	case err := <-ended:
-		killed = true
-		if err != nil {
-			t.Errorf("ended with %v", err)
-		}
-	case <-time.After(20 * time.Second):
-		t.Fatal("SIGTERM does not end it")
+	if err := d.End(syscall.SIGTERM); err != nil {
+		t.Errorf("ended with %v", err)
 	}
 }
 

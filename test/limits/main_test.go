@@ -5,26 +5,22 @@
 package limits
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"io"
-	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/nodevitals/nodevitals/internal/agent"
 	"github.com/nodevitals/nodevitals/internal/host"
 	"github.com/nodevitals/nodevitals/internal/mounthelper"
 	"github.com/nodevitals/nodevitals/internal/probes"
 	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/test/daemon"
+	tool "github.com/nodevitals/nodevitals/test/helper"
 )
 
-// helperEnv names the helper that this process is; see start.
-const helperEnv = "NODEVITALS_TEST_HELPER"
+// helperEnv names the helper that a process is to be.
+const helperEnv = tool.Env
 
 // helpers are what the test binary can be started as, instead of its tests: the
 // programs that use a limit up. They read orders from standard input, a line
@@ -52,102 +48,36 @@ func helpers() map[string]func() {
 
 func TestMain(m *testing.M) {
 	mounthelper.ServeIfAsked(agent.UnmapText)
-	if name := os.Getenv(helperEnv); name != "" {
-		helpers()[name]()
-		return
-	}
-	os.Exit(m.Run())
+	tool.Main(m, helpers())
 }
 
 // helper is a running helper process.
 type helper struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-	out   *bufio.Scanner
+	*tool.Helper
+	t   *testing.T
+	cmd *exec.Cmd
 }
 
-// start starts the test binary as a helper; attr may put it into namespaces. It
-// is ended, and waited for, when the test ends.
+// start starts a helper; attr may put it into namespaces.
 func start(t *testing.T, name string, attr *syscall.SysProcAttr, env ...string) *helper {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), append(env, helperEnv+"="+name)...)
-	cmd.SysProcAttr = attr
-	return startCommand(t, name, cmd)
+	h := tool.Start(t, name, attr, env...)
+	return &helper{h, t, h.Cmd}
 }
 
 // startCommand starts a program that becomes a helper.
 func startCommand(t *testing.T, name string, cmd *exec.Cmd) *helper {
 	t.Helper()
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("helper %s: %v", name, err)
-	}
-	h := &helper{t: t, cmd: cmd, stdin: stdin, out: bufio.NewScanner(stdout)}
-	h.out.Buffer(nil, 16<<20)
-	t.Cleanup(h.end)
-	return h
+	h := tool.StartCommand(t, name, cmd)
+	return &helper{h, t, h.Cmd}
 }
 
-// say sends an order and returns the answer, a line.
-func (h *helper) say(order string) string {
-	h.t.Helper()
-	if _, err := fmt.Fprintln(h.stdin, order); err != nil {
-		h.t.Fatal(err)
-	}
-	return h.line()
-}
+func (h *helper) say(order string) string { return h.Say(order) }
+func (h *helper) line() string            { return h.Line() }
+func (h *helper) end()                    { h.End() }
 
-// line is the next line that the helper prints.
-func (h *helper) line() string {
-	h.t.Helper()
-	if !h.out.Scan() {
-		h.t.Fatalf("the helper ended early: %v", h.out.Err())
-	}
-	if msg, bad := strings.CutPrefix(h.out.Text(), "error: "); bad {
-		h.t.Fatal(msg)
-	}
-	return h.out.Text()
-}
-
-// end closes the helper's input and waits until it is gone; a second time it
-// does nothing.
-func (h *helper) end() {
-	if h.cmd.ProcessState != nil {
-		return
-	}
-	_ = h.stdin.Close()
-	gone := make(chan struct{})
-	go func() { _ = h.cmd.Wait(); close(gone) }()
-	select {
-	case <-gone:
-	case <-time.After(20 * time.Second):
-		_ = h.cmd.Process.Kill()
-		<-gone
-	}
-}
-
-// fail is how a helper reports an error to its test.
-func fail(err error) {
-	fmt.Println("error:", err)
-	os.Exit(1)
-}
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("SKIPPED: needs root: it makes cgroups, namespaces or mounts of its own")
-	}
-}
+func fail(err error)        { tool.Fail(err) }
+func needRoot(t *testing.T) { t.Helper(); tool.NeedRoot(t) }
 
 // node is this machine, as the probes look at it.
 func node(t *testing.T) *probes.Node {
@@ -185,4 +115,10 @@ func silent(t *testing.T, r problem.Result, kind problem.Kind, subject string) {
 	if v := wrong(r, kind, subject); v != nil {
 		t.Fatalf("%s %q is reported though nothing is wrong: %+v", kind, subject, *v)
 	}
+}
+
+// buildAgent builds the program as it is shipped.
+func buildAgent(t *testing.T) string {
+	t.Helper()
+	return daemon.Build(t)
 }

@@ -275,11 +275,11 @@ func TestOOMKills(t *testing.T) {
 			h.say("eat 1048576")
 			allSilent(t, look(t, p, n))
 
-			if _, err := fmt.Fprintf(h.stdin, "eat %d\n", 4*limit); err != nil {
+			if _, err := fmt.Fprintf(h.Stdin, "eat %d\n", 4*limit); err != nil {
 				t.Fatal(err)
 			}
-			if h.out.Scan() {
-				t.Fatalf("the helper was not killed: %s", h.out.Text())
+			if h.Out.Scan() {
+				t.Fatalf("the helper was not killed: %s", h.Out.Text())
 			}
 			h.end()
 			if status, ok := h.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != unix.SIGKILL {

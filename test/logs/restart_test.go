@@ -3,7 +3,6 @@
 package logs
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/test/daemon"
 )
 
 const (
@@ -40,12 +40,8 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	dir := t.TempDir()
 	b := &bench{
-		t: t, bin: filepath.Join(dir, "agent"), log: filepath.Join(dir, "app.log"),
+		t: t, bin: daemon.Build(t), log: filepath.Join(dir, "app.log"),
 		state: filepath.Join(dir, "state.json"), config: filepath.Join(dir, "config.yaml"),
-	}
-	cmd := exec.Command("go", "build", "-o", b.bin, "../../cmd/agent")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
 	}
 	config := fmt.Sprintf(`
 listen: 127.0.0.1:0
@@ -93,34 +89,18 @@ func (b *bench) write(stop <-chan struct{}, rotateEvery int64) error {
 	}
 }
 
-// run is one life of the agent.
+// life is one life of the agent.
 type life struct {
 	b   *bench
+	d   *daemon.Daemon
 	cmd *exec.Cmd
 	url string
 }
 
 func (b *bench) start() *life {
 	b.t.Helper()
-	l := &life{b: b, cmd: exec.Command(b.bin, "--config", b.config)}
-	stderr, err := l.cmd.StderrPipe()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	if err := l.cmd.Start(); err != nil {
-		b.t.Fatal(err)
-	}
-	b.t.Cleanup(func() { _ = l.cmd.Process.Kill(); _ = l.cmd.Wait() })
-	scan := bufio.NewScanner(stderr)
-	for scan.Scan() {
-		if m := regexp.MustCompile(`address=(\S+)`).FindStringSubmatch(scan.Text()); m != nil {
-			l.url = "http://" + m[1]
-			go func() { _, _ = io.Copy(io.Discard, stderr) }()
-			return l
-		}
-	}
-	b.t.Fatal("the agent does not start")
-	return nil
+	d := daemon.Start(b.t, exec.Command(b.bin, "--config", b.config))
+	return &life{b, d, d.Cmd, d.URL}
 }
 
 // lines is how many numbered lines the agent has counted.
@@ -156,10 +136,7 @@ func (l *life) await(what string, ok func() bool) {
 
 func (l *life) end(sig syscall.Signal) {
 	l.b.t.Helper()
-	if err := l.cmd.Process.Signal(sig); err != nil {
-		l.b.t.Fatal(err)
-	}
-	_ = l.cmd.Wait() // by a signal, or not
+	_ = l.d.End(sig) // by a signal, or not
 }
 
 // writing runs the writer until the returned function is called.

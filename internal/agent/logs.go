@@ -23,6 +23,9 @@ const (
 	logList = 10 * time.Second
 	// lookBackBytes bounds how much of a plain log file's end is read at first.
 	lookBackBytes = 4 << 20
+	// heldBack is how long a program may hold lines back before it writes them to
+	// its log file; log libraries flush every few seconds.
+	heldBack = time.Minute
 	// batchClaims bounds a batch: a storm is handed on in pieces.
 	batchClaims = 1000
 )
@@ -193,6 +196,7 @@ func (l *logReader) pollSource(ctx context.Context, b logBatch, s logSource, boo
 		st = &problem.LogStatus{Source: s.name()}
 		l.status[s.name()] = st
 	}
+	file, isFile := s.(*textSource)
 	// The only error is ours: the context's.
 	_ = s.poll(func(r *journal.Record, text bool) error {
 		st.Records++
@@ -200,7 +204,7 @@ func (l *logReader) pollSource(ctx context.Context, b logBatch, s logSource, boo
 		var claims []problem.Claim
 		if text {
 			set := a.rules
-			if file := s.(*textSource); file.only != nil {
+			if isFile && file.only != nil {
 				set = file.only
 			}
 			claims = set.MatchText(r, wallNow, rules.Any)
@@ -211,7 +215,11 @@ func (l *logReader) pollSource(ctx context.Context, b logBatch, s logSource, boo
 			claims = append(claims, buffer.Add(r, raw, wallNow)...)
 		}
 		at := l.bootTime(r, bootNow, wallNow)
-		if file, ok := s.(*textSource); ok && file.first && r.Time.IsZero() {
+		if isFile && file.drained > 0 {
+			// It came since the last look, whatever the clock was set to in between.
+			at = max(at, file.drained-heldBack)
+		}
+		if isFile && file.first && r.Time.IsZero() {
 			claims = nil // of a time that nobody knows, before the start
 		}
 		if !text {
@@ -230,6 +238,9 @@ func (l *logReader) pollSource(ctx context.Context, b logBatch, s logSource, boo
 		}
 		return ctx.Err()
 	})
+	if isFile && file.err == nil && ctx.Err() == nil {
+		file.drained = bootNow
+	}
 	return b
 }
 

@@ -141,8 +141,10 @@ type textSource struct {
 	// first: what is read now was written before we came, at a time that only its
 	// own stamp can tell.
 	first bool
-	err   error
-	skip  int // polls to leave out, of a file that is not there
+	// drained is the boot time at which it was last read to its end.
+	drained time.Duration
+	err     error
+	skip    int // polls to leave out, of a file that is not there
 }
 
 // absentEvery is every how many polls a file that is not there is looked for:

@@ -18,7 +18,7 @@ func All() []Spec {
 	links, forwardPolicy := NewLinks(), NewForwardPolicy()
 	runtime, sandboxLimit := NewRuntime(), NewSandboxLimit()
 	units, kubeletHealth, certificates := NewUnits(), NewKubeletHealth(), NewCertificates()
-	kubeletMemory := NewKubeletMemory()
+	kubeletMemory, reboot := NewKubeletMemory(), NewReboot()
 	specs := []Spec{
 		{Probe: threads, Period: 10 * time.Second, Counters: true, Thresholds: &threads.Thresholds},
 		{Probe: processes, Period: time.Minute, Thresholds: &processes.Thresholds},
@@ -51,6 +51,7 @@ func All() []Spec {
 		{Probe: kubeletMemory, Period: time.Minute, Thresholds: &kubeletMemory.Thresholds},
 		{Probe: NewAllocatable(), Period: time.Minute},
 		{Probe: NewTools(), Period: 10 * time.Minute},
+		{Probe: reboot, Period: 10 * time.Minute, Thresholds: &reboot.Thresholds},
 		{Probe: clock, Period: 15 * time.Second, Thresholds: &clock.Thresholds},
 		// It waits for the runtime within its own, shorter time.
 		{Probe: runtime, Period: 15 * time.Second, Timeout: 12 * time.Second, Thresholds: &runtime.Thresholds},

@@ -30,8 +30,10 @@ var ErrUnavailable = errors.New("no systemd of our own here")
 
 // Machine is a booted one.
 type Machine struct {
+	dir  string // the overlay
+	args []string
+
 	cmd     *exec.Cmd
-	dir     string // the overlay
 	console bytes.Buffer
 	ended   chan struct{}
 	pid     int // of its process 1, as we see it
@@ -54,28 +56,56 @@ func Boot(ctx context.Context, files map[string]string, bind ...string) (*Machin
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{dir: dir, ended: make(chan struct{})}
+	m := &Machine{dir: dir}
 	if err := m.mount(files); err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", ErrUnavailable, err), m.unmount())
 	}
-	args := []string{"--register=no", "--keep-unit", "--private-network", "--console=read-only", "-b", "-D", m.root()}
+	m.args = []string{"--register=no", "--keep-unit", "--private-network", "--console=read-only", "-b", "-D", m.root()}
 	for _, b := range bind {
-		args = append(args, "--bind-ro="+b)
+		m.args = append(m.args, "--bind-ro="+b)
 	}
-	m.cmd = exec.Command("systemd-nspawn", append(args, "systemd.unit=basic.target")...)
-	m.cmd.Stdout, m.cmd.Stderr = &m.console, &m.console
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := m.cmd.Start(); err != nil {
-		return nil, errors.Join(err, m.unmount())
-	}
-	go func() {
-		_ = m.cmd.Wait() // it is killed
-		close(m.ended)
-	}()
-	if err := m.booted(ctx); err != nil {
+	m.args = append(m.args, "systemd.unit=basic.target")
+	if err := m.start(ctx); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
+}
+
+// start boots it with the files that it has.
+func (m *Machine) start(ctx context.Context) error {
+	m.pid, m.ended = 0, make(chan struct{})
+	m.console.Reset()
+	m.cmd = exec.Command("systemd-nspawn", m.args...)
+	m.cmd.Stdout, m.cmd.Stderr = &m.console, &m.console
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	if err := m.cmd.Start(); err != nil {
+		close(m.ended)
+		return err
+	}
+	go func(cmd *exec.Cmd, ended chan struct{}) {
+		_ = cmd.Wait() // it is killed
+		close(ended)
+	}(m.cmd, m.ended)
+	return m.booted(ctx)
+}
+
+// Crash ends it as a power cut does, and boots it anew.
+func (m *Machine) Crash(ctx context.Context) error {
+	m.kill()
+	return m.start(ctx)
+}
+
+// Restart shuts it down and boots it anew.
+func (m *Machine) Restart(ctx context.Context) error {
+	if _, err := m.Run(ctx, "systemctl", "poweroff"); err != nil {
+		return err
+	}
+	select {
+	case <-m.ended:
+	case <-ctx.Done():
+		return fmt.Errorf("waited for its shutdown: %w", context.Cause(ctx))
+	}
+	return m.start(ctx)
 }
 
 func (m *Machine) root() string { return filepath.Join(m.dir, "root") }
@@ -210,6 +240,11 @@ func (m *Machine) Dial(ctx context.Context, network, address string) (net.Conn, 
 
 // Close ends it at once, without a shutdown, and throws its files away.
 func (m *Machine) Close() error {
+	m.kill()
+	return m.unmount()
+}
+
+func (m *Machine) kill() {
 	if m.pid > 0 {
 		// Its process 1 takes all others with it.
 		_ = syscall.Kill(m.pid, syscall.SIGKILL) // or it has ended
@@ -220,5 +255,4 @@ func (m *Machine) Close() error {
 		_ = m.cmd.Process.Kill()
 		<-m.ended
 	}
-	return m.unmount()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nodevitals/nodevitals/internal/host"
 	"github.com/nodevitals/nodevitals/internal/host/cgroup"
 	"github.com/nodevitals/nodevitals/internal/host/process"
+	"github.com/nodevitals/nodevitals/internal/host/systemd"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
@@ -253,13 +254,7 @@ func forkRefused(n *Node, group []refusal) problem.Verdict {
 }
 
 // kubernetesUnits are the units whose own task limit stops pods from starting.
-func kubernetesUnits() []string {
-	return []string{
-		"kubelet.service", "containerd.service", "docker.service", "crio.service", "cri-docker.service",
-		"k3s.service", "k3s-agent.service", "rke2-server.service", "rke2-agent.service",
-		"snap.kubelet-daemon.service", "snap.microk8s.daemon-kubelite.service", "snap.microk8s.daemon-containerd.service",
-	}
-}
+func kubernetesUnits() []string { return append(systemd.KubeletUnits(), systemd.RuntimeUnits()...) }
 
 func isKubernetesUnit(path string) bool {
 	return slices.Contains(kubernetesUnits(), path[strings.LastIndexByte(path, '/')+1:])

@@ -94,7 +94,10 @@ func (p *Reboot) look(ctx context.Context, h *host.Host) (*bootBefore, string, e
 		return nil, "", err
 	}
 	machine, err := h.ReadString("/etc/machine-id")
-	if err != nil || machine == "" {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, "", err
+	}
+	if machine == "" {
 		return nil, "the machine has no id, and so no journal that it keeps", nil
 	}
 	dir := path.Join("/var/log/journal", machine)

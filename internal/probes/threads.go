@@ -257,7 +257,8 @@ func forkRefused(n *Node, group []refusal) problem.Verdict {
 func kubernetesUnits() []string { return append(systemd.KubeletUnits(), systemd.RuntimeUnits()...) }
 
 func isKubernetesUnit(path string) bool {
-	return slices.Contains(kubernetesUnits(), path[strings.LastIndexByte(path, '/')+1:])
+	name := path[strings.LastIndexByte(path, '/')+1:]
+	return strings.HasSuffix(name, ".service") && slices.Contains(kubernetesUnits(), name)
 }
 
 func cgroupMeasurement(n *Node, s *threadSample, c limitedCgroup) (problem.Kind, problem.Measurement) {

@@ -31,15 +31,19 @@ type Unit struct {
 	// ActiveState is active, reloading, inactive, failed, activating or deactivating;
 	// SubState is finer: running, exited, dead, auto-restart …
 	ActiveState, SubState string
+	// Restarts counts those that systemd made because of Restart=, since a person or
+	// a package last started it; RestartsUnknown where it is not counted. A planned
+	// restart sets it to 0.
+	Restarts int
+
+	// Of a unit that runs and was not restarted, the rest is not asked for: there is
+	// nothing to explain.
+
 	// FileState is enabled, disabled, static, masked, generated …; empty for one
 	// that has no file (systemd-run).
 	FileState string
 	// Changed is when SubState last changed, by the host's wall clock.
 	Changed time.Time
-	// Restarts counts those that systemd made because of Restart=, since a person or
-	// a package last started it; RestartsUnknown where it is not counted. A planned
-	// restart sets it to 0.
-	Restarts int
 	// Result is how the last run ended: success, exit-code, signal, core-dump,
 	// watchdog, timeout, oom-kill, start-limit-hit, protocol, resources.
 	Result string
@@ -98,11 +102,12 @@ func Look(ctx context.Context, h *host.Host, names ...string) ([]Unit, error) {
 		if l.LoadState == "not-found" { // another unit only mentions it
 			continue
 		}
-		u := Unit{
-			Name: l.Name, LoadState: l.LoadState, ActiveState: l.ActiveState, SubState: l.SubState,
-			Restarts: RestartsUnknown,
+		u := Unit{Name: l.Name, LoadState: l.LoadState, ActiveState: l.ActiveState, SubState: l.SubState}
+		err := u.readRestarts(ctx, c)
+		if err == nil && (u.Restarts != 0 || !u.Running()) {
+			err = u.read(ctx, c)
 		}
-		if err := u.read(ctx, c); err != nil {
+		if err != nil {
 			return nil, fmt.Errorf("systemd: %s: %w", l.Name, err)
 		}
 		units = append(units, u)
@@ -110,13 +115,27 @@ func Look(ctx context.Context, h *host.Host, names ...string) ([]Unit, error) {
 	return units, nil
 }
 
+func (u *Unit) readRestarts(ctx context.Context, c *dbus.Conn) error {
+	v, err := c.GetServicePropertyContext(ctx, u.Name, "NRestarts")
+	if e := (godbus.Error{}); errors.As(err, &e) && e.Name == "org.freedesktop.DBus.Error.UnknownProperty" {
+		u.Restarts = RestartsUnknown
+		return nil
+	}
+	var n uint32
+	if err == nil {
+		err = v.Value.Store(&n)
+	}
+	u.Restarts = int(n)
+	return err
+}
+
 // read asks for the rest, property by property: all at once would be some 250 of
 // them, for some of which systemd reads files.
 func (u *Unit) read(ctx context.Context, c *dbus.Conn) error {
 	var (
-		changed           uint64 // µs since 1970
-		restarts, mainPID uint32
-		status, code      int32
+		changed      uint64 // µs since 1970
+		mainPID      uint32
+		status, code int32
 	)
 	for _, p := range []struct {
 		get  func(context.Context, string, string) (*dbus.Property, error)
@@ -125,7 +144,6 @@ func (u *Unit) read(ctx context.Context, c *dbus.Conn) error {
 	}{
 		{c.GetUnitPropertyContext, "UnitFileState", &u.FileState},
 		{c.GetUnitPropertyContext, "StateChangeTimestamp", &changed},
-		{c.GetServicePropertyContext, "NRestarts", &restarts},
 		{c.GetServicePropertyContext, "Result", &u.Result},
 		{c.GetServicePropertyContext, "ExecMainStatus", &status},
 		{c.GetServicePropertyContext, "ExecMainCode", &code},
@@ -133,17 +151,11 @@ func (u *Unit) read(ctx context.Context, c *dbus.Conn) error {
 		{c.GetServicePropertyContext, "ControlGroup", &u.Cgroup},
 	} {
 		v, err := p.get(ctx, u.Name, p.name)
-		if p.name == "NRestarts" && isUnknownProperty(err) {
-			continue
-		}
 		if err == nil {
 			err = v.Value.Store(p.into)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
-		}
-		if p.name == "NRestarts" {
-			u.Restarts = int(restarts)
 		}
 	}
 	if changed > 0 {
@@ -152,9 +164,4 @@ func (u *Unit) read(ctx context.Context, c *dbus.Conn) error {
 	const exited = 1 // CLD_EXITED, see waitid(2); 0 while none has ended
 	u.ExitCode, u.Signalled, u.MainPID = int(status), code > exited, int(mainPID)
 	return nil
-}
-
-func isUnknownProperty(err error) bool {
-	var e godbus.Error
-	return errors.As(err, &e) && e.Name == "org.freedesktop.DBus.Error.UnknownProperty"
 }

@@ -31,11 +31,22 @@ func (r restarts) within(name string, now, span time.Duration) int {
 	return sum
 }
 
+// before is how many restarts of name were counted before the first look, while
+// some of them may still be in the last span.
+func (r restarts) before(name string, now, span time.Duration) int {
+	if c := r[name]; c != nil && now-c.first <= span {
+		return c.old
+	}
+	return 0
+}
+
 // restartCount is what is known of one program.
 type restartCount struct {
 	looked bool
-	last   int    // the total at the last look
-	id     string // of the process at the last look
+	first  time.Duration // boot time of the first look
+	old    int           // the total then
+	last   int           // the total at the last look
+	id     string        // of the process at the last look
 	seen   []restartEvent
 }
 
@@ -52,9 +63,9 @@ func (c *restartCount) total(now, span time.Duration, n int) {
 	fresh := n - c.last
 	switch {
 	case !c.looked && now > span:
-		fresh = 0
+		c.first, c.old, fresh = now, n, 0
 	case n < c.last:
-		fresh = n
+		c.old, fresh = 0, n
 	}
 	c.looked, c.last = true, n
 	c.add(now, span, fresh)

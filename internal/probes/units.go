@@ -86,7 +86,10 @@ func (p *Units) Run(ctx context.Context, n *Node) (problem.Result, error) {
 		if u.Restarts != systemd.RestartsUnknown {
 			counts.of(u.Name).total(now, p.Thresholds.Within, u.Restarts)
 		}
-		*role = append(*role, watchedUnit{u, p.ran[u.Name], counts.within(u.Name, now, p.Thresholds.Within)})
+		*role = append(*role, watchedUnit{
+			Unit: u, ran: p.ran[u.Name],
+			restarts: counts.within(u.Name, now, p.Thresholds.Within), before: counts.before(u.Name, now, p.Thresholds.Within),
+		})
 		if isKubelet && u.Running() {
 			p.ran[u.Name] = true
 		}

@@ -85,6 +85,14 @@ func TestFrequentRestarts(t *testing.T) {
 		t.Errorf("measured %+v", r.Measurements)
 	}
 
+	// Of those before the first look only the log knows the times.
+	undated := unit("kubelet.service", 57, 1)
+	undated.before = 56
+	v = checkState(t, evaluateUnits(unitSight{kubelets: []watchedUnit{undated}}, th), problem.FrequentKubeletRestart, "", problem.NotApplicable)
+	if !strings.Contains(v.Message, "kubelet.service more than 50 times") {
+		t.Errorf("message %q", v.Message)
+	}
+
 	r = evaluateUnits(unitSight{kubelets: []watchedUnit{unit("kubelet.service", systemd.RestartsUnknown, 0)}}, th)
 	checkState(t, r, problem.FrequentKubeletRestart, "", problem.Unknown)
 	checkState(t, r, problem.FrequentRuntimeRestart, "", problem.NotApplicable)
@@ -111,6 +119,9 @@ func TestRestartCount(t *testing.T) {
 			r.of("u").total(now, 20*time.Minute, l.total)
 			if got := r.within("u", now, 20*time.Minute); got != l.want {
 				t.Errorf("%s: at minute %d of total %d: %d, want %d", name, l.minute, l.total, got, l.want)
+			}
+			if before := r.before("u", now, 20*time.Minute); before != 0 && (looks[0].minute <= 20 || l.minute-looks[0].minute > 20 || before != looks[0].total) {
+				t.Errorf("%s: at minute %d %d restarts before the first look", name, l.minute, before)
 			}
 			if n := len(r["u"].seen); n > 5 {
 				t.Errorf("%s: keeps %d events", name, n)

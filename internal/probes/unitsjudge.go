@@ -18,6 +18,7 @@ type watchedUnit struct {
 	systemd.Unit
 	ran      bool // before this look
 	restarts int  // within the window
+	before   int  // that may have been within it, or long ago
 }
 
 func (u watchedUnit) running() bool { return u.Running() }
@@ -144,7 +145,7 @@ func unitRefs(u systemd.Unit) []problem.Ref {
 // frequentRestarts measures the restarts of some units and judges the one with most.
 func frequentRestarts(r *problem.Result, kind problem.Kind, resource, none string, units []watchedUnit, th UnitsThresholds) {
 	unknown := none
-	var most watchedUnit
+	var most, undated watchedUnit
 	for _, u := range units {
 		if u.Restarts == systemd.RestartsUnknown {
 			unknown = "systemd counts no restarts here: it is older than 235"
@@ -152,6 +153,9 @@ func frequentRestarts(r *problem.Result, kind problem.Kind, resource, none strin
 		}
 		if most.Name == "" || u.restarts > most.restarts {
 			most = u
+		}
+		if u.restarts+u.before >= th.Restarts {
+			undated = u
 		}
 		r.Measurements = append(r.Measurements, problem.Measurement{
 			Resource: resource, Subject: u.Name, Used: float64(u.restarts), Max: float64(th.Restarts), Unit: problem.Restarts,
@@ -170,6 +174,10 @@ func frequentRestarts(r *problem.Result, kind problem.Kind, resource, none strin
 			Evidence: []string{unitEvidence(most.Unit)},
 			Touches:  unitRefs(most.Unit),
 		})
+	case undated.Name != "":
+		// Not fine: the log decides, which has the times.
+		r.Verdicts = append(r.Verdicts, problem.Verdict{Kind: kind, State: problem.NotApplicable, Message: fmt.Sprintf(
+			"systemd has restarted %s %s, it does not say when", undated.Name, timesOrMore(undated.restarts+undated.before))})
 	}
 }
 

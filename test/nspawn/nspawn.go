@@ -220,22 +220,42 @@ func (m *Machine) Dial(ctx context.Context, network, address string) (net.Conn, 
 	}
 	dialled := make(chan result, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends in the other namespace
-		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", m.pid))
-		if err == nil {
-			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
-			_ = ns.Close()
-		}
+		// The thread goes back: were it to end, so would all that it has started.
+		runtime.LockOSThread()
+		back, err := m.enterNetwork()
 		if err != nil {
 			dialled <- result{nil, err}
 			return
 		}
 		// One address: the library dials it in this very thread.
 		c, err := (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, network, address)
+		if e := back(); e == nil {
+			runtime.UnlockOSThread()
+		}
 		dialled <- result{c, err}
 	}()
 	r := <-dialled
 	return r.conn, r.err
+}
+
+// enterNetwork puts the thread into the machine's network; back brings it home.
+func (m *Machine) enterNetwork() (back func() error, err error) {
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	there, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", m.pid))
+	if err == nil {
+		err = unix.Setns(int(there.Fd()), unix.CLONE_NEWNET)
+		_ = there.Close()
+	}
+	if err != nil {
+		return nil, errors.Join(err, home.Close())
+	}
+	return func() error {
+		err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET)
+		return errors.Join(err, home.Close())
+	}, nil
 }
 
 // Close ends it at once, without a shutdown, and throws its files away.

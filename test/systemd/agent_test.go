@@ -182,3 +182,29 @@ func TestAgent(t *testing.T) {
 	in(t, m, "systemctl start kubelet")
 	fine("started again")
 }
+
+// TestRestartsOnce: a single look cannot know when systemd made its restarts. The
+// journal does, and tells those that were planned from none; systemd's count does.
+func TestRestartsOnce(t *testing.T) {
+	agent := build(t)
+	m := boot(t, map[string]string{
+		"/etc/systemd/system/kubelet.service": strings.Replace(sleeper, "%N", "kubelet: The Kubernetes Node Agent", 1),
+		"/agent.yaml":                         "probes:\n  runtime: {enabled: false}\n",
+	}, agent)
+	in(t, m, "systemctl enable --now kubelet")
+	for range 6 {
+		in(t, m, "systemctl restart kubelet")
+	}
+	if p := find(once(t, m, agent), problem.FrequentKubeletRestart); p != nil {
+		t.Errorf("planned restarts: %+v", p)
+	}
+	h := hostOf(t, m)
+	for i := 1; i <= 6; i++ {
+		in(t, m, "systemctl kill -s KILL kubelet")
+		await(t, "it runs again", func() bool { u := look(t, h, "kubelet.service"); return u.Restarts == i && u.Running() })
+	}
+	p := find(once(t, m, agent), problem.FrequentKubeletRestart)
+	if p == nil || p.Severity != problem.Critical {
+		t.Errorf("six restarts: %+v", p)
+	}
+}

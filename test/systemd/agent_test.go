@@ -200,7 +200,7 @@ func TestRestartsOnce(t *testing.T) {
 	}
 	h := hostOf(t, m)
 	for i := 1; i <= 6; i++ {
-		in(t, m, "systemctl kill -s KILL kubelet")
+		in(t, m, "systemctl kill --kill-who=main -s KILL kubelet")
 		await(t, "it runs again", func() bool { u := look(t, h, "kubelet.service"); return u.Restarts == i && u.Running() })
 	}
 	p := find(once(t, m, agent), problem.FrequentKubeletRestart)

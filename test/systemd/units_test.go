@@ -28,7 +28,7 @@ func TestLook(t *testing.T) {
 		t.Errorf("running: %+v", u)
 	}
 	for i := 1; i <= 5; i++ {
-		in(t, m, "systemctl kill -s KILL kubelet")
+		in(t, m, "systemctl kill --kill-who=main -s KILL kubelet")
 		await(t, fmt.Sprintf("restart %d", i), func() bool { u := look(t, h, "kubelet.service"); return u.Restarts == i && u.Running() })
 	}
 	if u := look(t, h, "kubelet.service"); !u.Enabled() || u.MainPID == 0 || u.Cgroup == "" || u.Changed.IsZero() || u.End() != "" {
@@ -97,7 +97,7 @@ func TestRestarts(t *testing.T) {
 			if v := u.verdict(kind); v != nil {
 				t.Fatalf("after %d restarts: %+v", i-1, *v)
 			}
-			in(t, m, "systemctl kill -s KILL "+unit)
+			in(t, m, "systemctl kill --kill-who=main -s KILL "+unit)
 			await(t, fmt.Sprintf("restart %d of %s", i, unit), func() bool { l := look(t, u.n.Host, unit); return l.Restarts == i && l.Running() })
 		}
 		v := u.verdict(kind)

@@ -89,10 +89,6 @@ const shutdownWithin = 10 * time.Minute
 // look reads the end of the boot before in the host's journal; it says why that
 // cannot be found.
 func (p *Reboot) look(ctx context.Context, h *host.Host) (*bootBefore, string, error) {
-	own, err := h.BootID()
-	if err != nil {
-		return nil, "", err
-	}
 	machine, err := h.ReadString("/etc/machine-id")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, "", err
@@ -105,6 +101,10 @@ func (p *Reboot) look(ctx context.Context, h *host.Host) (*bootBefore, string, e
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(files) == 0 {
 		return nil, "the journal is not kept over a reboot: there is nothing in " + dir, nil
 	}
+	if err != nil {
+		return nil, "", err
+	}
+	own, err := h.BootID()
 	if err != nil {
 		return nil, "", err
 	}

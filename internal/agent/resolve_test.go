@@ -69,6 +69,12 @@ func TestResolveOthers(t *testing.T) {
 			t.Errorf("%s: %+v", tc.name, got)
 		}
 	}
+	// No probe sees what XFS finds, nor a damaged image store.
+	for _, touches := range [][]problem.Ref{nil, {device}} {
+		if got := r.resolve(problem.Claim{Kind: problem.FilesystemCorruption, Touches: touches}); !got.LogOnly {
+			t.Errorf("%+v", got)
+		}
+	}
 }
 
 // writeTree makes files below root; a text that begins with "-> " makes a link.

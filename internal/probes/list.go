@@ -15,7 +15,7 @@ func All() []Spec {
 	daemonFiles, clock := NewDaemonFiles(), NewClock()
 	cgroupLeak, fragmentation, oom := NewCgroupLeak(), NewFragmentation(), NewOOM()
 	kernelMemory, pressure := NewKernelMemory(), NewPressure()
-	links, forwardPolicy := NewLinks(), NewForwardPolicy()
+	links, forwardPolicy, disks := NewLinks(), NewForwardPolicy(), NewDisks()
 	runtime, sandboxLimit := NewRuntime(), NewSandboxLimit()
 	units, kubeletHealth, certificates := NewUnits(), NewKubeletHealth(), NewCertificates()
 	kubeletMemory, reboot := NewKubeletMemory(), NewReboot()
@@ -31,6 +31,7 @@ func All() []Spec {
 		{Probe: mountTable, Period: 30 * time.Second, Thresholds: &mountTable.Thresholds},
 		{Probe: NewReadonly(), Period: 15 * time.Second},
 		{Probe: stuckMounts, Period: 15 * time.Second, Counters: true, Thresholds: &stuckMounts.Thresholds},
+		{Probe: disks, Period: 10 * time.Second, Counters: true, Thresholds: &disks.Thresholds},
 		{Probe: inotify, Period: 15 * time.Second, Thresholds: &inotify.Thresholds},
 		{Probe: conntrack, Period: 10 * time.Second, Counters: true, Thresholds: &conntrack.Thresholds},
 		{Probe: neighbours, Period: 15 * time.Second, Counters: true, Thresholds: &neighbours.Thresholds},

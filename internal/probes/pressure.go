@@ -26,14 +26,18 @@ import (
 type Pressure struct {
 	Thresholds PressureThresholds
 	prev       *cpuSample
+	disks      map[string]lateDisk
+	looked     time.Duration // at the disks, in boot time
 }
 
-// PressureThresholds are the thresholds of Pressure, in percent of time.
+// PressureThresholds are the thresholds of Pressure: in percent of time, but for Disk.
 type PressureThresholds struct {
 	// Memory is the time in which all tasks waited for memory, over a minute.
 	Memory Levels `yaml:"memory"`
 	// IO is the time in which all tasks waited for I/O, over a minute.
 	IO Levels `yaml:"io"`
+	// Disk is from how long a single disk's requests take too long.
+	Disk DiskWait `yaml:"disk"`
 	// CPU is the time in which a task of system.slice waited for a CPU, over a
 	// minute and over five.
 	CPU Levels `yaml:"cpu"`
@@ -49,6 +53,9 @@ func NewPressure() *Pressure {
 		Memory: Levels{Warning: 10, Critical: 40},
 		// Disks are expected to keep tasks waiting sometimes: twice as much.
 		IO: Levels{Warning: 20, Critical: 50},
+		// A disk under load takes tens of ms, a cloud volume at its limit a
+		// hundred or two; half a second over minutes stalls etcd and the runtime.
+		Disk: DiskWait{Over: 500 * time.Millisecond, For: 5 * time.Minute},
 		// One task in the queue is enough for "some": a fifth of the time is
 		// more than a busy but healthy kubelet sees.
 		CPU: Levels{Warning: 20, Critical: 50},
@@ -90,10 +97,16 @@ func (p *Pressure) Run(ctx context.Context, n *Node) (problem.Result, error) {
 	if err := p.steal(n, &r); err != nil {
 		return r, err
 	}
+	waits, noDisks := p.diskWaits(n)
+	if noDisks != nil && !errors.Is(noDisks, fs.ErrNotExist) {
+		return r, noDisks
+	}
+	add(&r, waits)
 	memory, err := nodePressure(n, "memory")
 	if reason, missing := withoutPSI(err); missing {
-		for _, kind := range []problem.Kind{problem.MemoryStall, problem.IOStall} {
-			r.Verdicts = append(r.Verdicts, problem.Verdict{Kind: kind, State: problem.NotApplicable, Message: reason})
+		r.Verdicts = append(r.Verdicts, problem.Verdict{Kind: problem.MemoryStall, State: problem.NotApplicable, Message: reason})
+		if noDisks != nil { // else late disks show without it, too
+			r.Verdicts = append(r.Verdicts, problem.Verdict{Kind: problem.IOStall, State: problem.NotApplicable, Message: reason})
 		}
 		return r, nil
 	}

@@ -292,7 +292,7 @@ func TestBuiltinCounts(t *testing.T) {
 		{FUSEServerNotAnswering, runs(2), runs(2), Count{}, 5 * m},
 		{TasksStuckOnMount, lasting(30 * time.Second), lasting(30 * time.Second), Count{}, 5 * m},
 		{VolumeOperationStuck, Persist{}, Persist{}, Count{N: 3, Within: 10 * m}, 30 * m},
-		{OrphanedPodVolumes, Persist{}, Persist{}, Count{N: 300, Within: 30 * m}, 10 * m},
+		{OrphanedPodVolumes, Persist{}, Persist{}, Count{N: 2, Within: 5 * m, Lasting: 30 * m}, 10 * m},
 		{MemoryFragmented, lasting(5 * m), lasting(5 * m), Count{}, 5 * m},
 		{KernelMemoryGrowth, lasting(time.Hour), lasting(time.Hour), Count{}, 5 * m},
 		{KubeletMemoryHigh, lasting(10 * m), lasting(10 * m), Count{}, 5 * m},
@@ -337,7 +337,7 @@ func TestBuiltinCounts(t *testing.T) {
 const resources = "pid_max threads_max cgroup_pids unit_tasks user_processes zombie_processes file_handles daemon_files " +
 	"filesystem_bytes filesystem_inodes volume_bytes volume_inodes deleted_bytes eviction mounts inotify_instances " +
 	"inotify_watches conntrack_entries neighbour_entries tcp_memory tcp_orphans cgroups_empty cgroups_dying " +
-	"cgroup_memory_ids memory_fragmentation pressure_memory_full pressure_io_full pressure_cpu_some cpu_steal " +
+	"cgroup_memory_ids memory_fragmentation pressure_memory_full pressure_io_full disk_await pressure_cpu_some cpu_steal " +
 	"slab_unreclaimable kubelet_memory clock_error link_carrier_changes " +
 	"kubelet_restarts certificate_life runtime_restarts " +
 	"runtime_answer pod_ips"

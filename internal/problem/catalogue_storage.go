@@ -96,12 +96,13 @@ func storageKinds() []Definition {
 		{
 			Kind: IOStall, Condition: StorageFault,
 			Scope: NodeScope, Severity: Critical, Sources: Level,
-			Resources: []string{"pressure_io_full"},
-			Summary:   "All tasks of the node that have work to do spend much of their time waiting for I/O.",
+			Resources: []string{"pressure_io_full", "disk_await"},
+			Summary:   "The node's tasks spend much of their time waiting for I/O, or a disk answers late.",
 			Meaning: "The disk is too slow for what is asked of it: image pulls, etcd and probes time out, the runtime " +
 				"answers late, and PLEG may become unhealthy.",
 			Evidence: []string{
 				"cat /proc/pressure/io",
+				"cat /proc/diskstats   # fields 4, 8: reads, writes done; 7, 11: their ms",
 				"grep -rs --include=io.pressure '^full' /sys/fs/cgroup | sort -t= -k3n | tail",
 				"iostat -xz 1 5",
 			},
@@ -137,9 +138,9 @@ func storageKinds() []Definition {
 		{
 			Kind: OrphanedPodVolumes, Condition: StorageFault,
 			Scope: NodeScope, Severity: Warning, Sources: Log,
-			// kubelet repeats the line every 2 s: 300 of them are at least 10 min,
-			// well beyond the 5 min that a normal clean-up may take.
-			Logs: Count{N: 300, Within: 30 * time.Minute}, Quiet: 10 * time.Minute,
+			// kubelet repeats the line every 2 s, and takes up to 5 min for a normal
+			// clean-up. In a gap as long as that it was at work again.
+			Logs: Count{N: 2, Within: 5 * time.Minute, Lasting: 30 * time.Minute}, Quiet: 10 * time.Minute,
 			Summary: "kubelet cannot remove the volume folders of a pod that no longer exists.",
 			Meaning: "The pod is gone, but its folder stays and kubelet writes an error every two seconds. It takes disk " +
 				"space and hides other lines; a volume may still be mounted there.",

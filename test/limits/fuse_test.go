@@ -19,6 +19,7 @@ import (
 
 const (
 	fuseDir  = "NODEVITALS_TEST_FUSE_DIR"
+	fuseFile = "NODEVITALS_TEST_FUSE_FILE" // if not empty, fuseDir is a file
 	fuseComm = "NODEVITALS_TEST_FUSE_COMM"
 	// fuseMany is how many mounts to make, in folders of fuseDir, which becomes a
 	// file system that only the server's mount namespace has.
@@ -27,8 +28,8 @@ const (
 	fuseType, fuseSource = "fuse.hangs", "nodevitals-test"
 )
 
-// fuseServer mounts itself at a folder, or at several in a cell (cell_test.go). Its
-// orders are hang; slow, which goes on answering statfs; held N (until so many
+// fuseServer mounts itself at a folder, or at several in a cell (cell_test.go), or
+// as one file of zeros, of which it holds the reads back. Its orders are hang; slow, which goes on answering statfs; held N (until so many
 // requests are held back); count (of those); answer; leave (the connections);
 // unmount.
 func fuseServer() {
@@ -36,7 +37,10 @@ func fuseServer() {
 	if many := os.Getenv(fuseMany); many != "" {
 		dirs = makeCell(dirs[0], number(many))
 	}
-	s := &fuse{}
+	s, rootMode := &fuse{}, unix.S_IFDIR
+	if os.Getenv(fuseFile) != "" {
+		s.file, rootMode = true, unix.S_IFREG
+	}
 	s.change = sync.NewCond(&s.mu)
 	for _, dir := range dirs {
 		fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -47,7 +51,7 @@ func fuseServer() {
 		if err != nil {
 			fail(err)
 		}
-		options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fd)
+		options := fmt.Sprintf("fd=%d,rootmode=%o,user_id=0,group_id=0,allow_other", fd, rootMode)
 		err = unix.Mount(fuseSource, dir, fuseType, unix.MS_NOSUID|unix.MS_NODEV, options)
 		if err != nil {
 			fmt.Println("skip: mount:", err)
@@ -95,13 +99,14 @@ func fuseServer() {
 	}
 }
 
-// fuse speaks as much of the protocol as stat and statfs of the root take
-// (include/uapi/linux/fuse.h).
+// fuse speaks as much of the protocol as stat and statfs of the root take, and
+// reading and writing it where it is a file (include/uapi/linux/fuse.h).
 type fuse struct {
 	fds        []int
 	mu         sync.Mutex
 	change     *sync.Cond
 	hang, slow bool
+	file       bool
 	held       []fuseRequest
 }
 
@@ -109,11 +114,22 @@ type fuseRequest struct {
 	fd     int
 	op     uint32
 	unique uint64
+	file   bool
+	size   uint32 // of a read or write
 }
+
+// fuseFileSize is the size of the file of zeros.
+const fuseFileSize = 16 << 20
 
 const (
 	fuseGetattr   = 3
+	fuseOpen      = 14
+	fuseRead      = 15
+	fuseWrite     = 16
 	fuseStatfs    = 17
+	fuseRelease   = 18
+	fuseFsync     = 20
+	fuseFlush     = 25
 	fuseInit      = 26
 	fuseForget    = 2
 	fuseInterrupt = 36
@@ -130,11 +146,14 @@ func (s *fuse) serve(fd int) {
 		if err != nil || n < 16 {
 			return
 		}
-		r := fuseRequest{fd, binary.NativeEndian.Uint32(buf[4:]), binary.NativeEndian.Uint64(buf[8:])}
+		r := fuseRequest{fd: fd, op: binary.NativeEndian.Uint32(buf[4:]), unique: binary.NativeEndian.Uint64(buf[8:]), file: s.file}
+		if r.op == fuseRead || r.op == fuseWrite { // a header of 40 bytes, the handle, the offset, the size
+			r.size = binary.NativeEndian.Uint32(buf[56:])
+		}
 		s.mu.Lock()
 		switch {
 		case r.op == fuseForget || r.op == fuseInterrupt: // want no answer
-		case s.hang && (!s.slow || r.op != fuseStatfs):
+		case s.hang && s.holdsBack(r.op):
 			s.held = append(s.held, r)
 			s.change.Broadcast()
 		default:
@@ -142,6 +161,13 @@ func (s *fuse) serve(fd int) {
 		}
 		s.mu.Unlock()
 	}
+}
+
+func (s *fuse) holdsBack(op uint32) bool {
+	if s.file {
+		return op == fuseRead
+	}
+	return !s.slow || op != fuseStatfs
 }
 
 func answer(r fuseRequest) {
@@ -159,6 +185,19 @@ func answer(r fuseRequest) {
 		order.PutUint64(body[16:], 1)
 		order.PutUint32(body[16+60:], unix.S_IFDIR|0o755)
 		order.PutUint32(body[16+64:], 2)
+		if r.file {
+			order.PutUint64(body[16+8:], fuseFileSize)
+			order.PutUint32(body[16+60:], unix.S_IFREG|0o644)
+		}
+	case fuseOpen:
+		body = make([]byte, 16)
+		order.PutUint32(body[8:], 1) // FOPEN_DIRECT_IO: nothing of it is cached
+	case fuseRead:
+		body = make([]byte, r.size)
+	case fuseWrite:
+		body = make([]byte, 8)
+		order.PutUint32(body, r.size)
+	case fuseRelease, fuseFsync, fuseFlush:
 	case fuseStatfs:
 		body = make([]byte, 80)
 		order.PutUint64(body, 1000)

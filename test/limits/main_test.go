@@ -43,6 +43,7 @@ func helpers() map[string]func() {
 		"fuse-user":     fuseUser,
 		"cellmate":      cellmate,
 		"mount-prober":  mountProber,
+		"disk-reader":   diskReader,
 	}
 }
 

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -29,7 +30,9 @@ const (
 	confDir   = "/etc/cni/net.d"
 	binDir    = "/opt/cni/bin"
 	conflist  = confDir + "/10-pods.conflist"
-	image     = "ghcr.io/nodevitals/nodevitals:test"
+	// cgroupParent is where the pods have their cgroups, in the machine's hierarchy.
+	cgroupParent = "/nodevitals-runtime-test"
+	image        = "ghcr.io/nodevitals/nodevitals:test"
 )
 
 // containerd is a running runtime.
@@ -138,7 +141,7 @@ func (c *containerd) pod(namespace, name, container string, args ...string) (san
 	defer cancel()
 	config := &cri.PodSandboxConfig{
 		Metadata: &cri.PodSandboxMetadata{Name: name, Namespace: namespace, Uid: "uid-" + name},
-		Hostname: name, LogDirectory: "/run/logs", Linux: &cri.LinuxPodSandboxConfig{CgroupParent: "/nodevitals-runtime-test"},
+		Hostname: name, LogDirectory: "/run/logs", Linux: &cri.LinuxPodSandboxConfig{CgroupParent: cgroupParent},
 	}
 	s, err := c.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: config})
 	if err != nil {
@@ -185,10 +188,26 @@ func (c *containerd) removePods() {
 			c.t.Errorf("sandbox %s: %v", s.Id, err)
 		}
 	}
-	matches, _ := filepath.Glob("/sys/fs/cgroup/*/nodevitals-runtime-test")
-	for _, dir := range append(matches, "/sys/fs/cgroup/nodevitals-runtime-test") {
-		_ = os.Remove(dir)
+	tops, _ := filepath.Glob("/sys/fs/cgroup/*" + cgroupParent)
+	await(c.t, "the end of the pods' cgroups", func() bool {
+		gone := true
+		for _, top := range append(tops, "/sys/fs/cgroup"+cgroupParent) {
+			gone = removeCgroups(top) && gone
+		}
+		return gone
+	})
+}
+
+// removeCgroups removes a cgroup and those below it, and reports whether they are gone.
+func removeCgroups(dir string) bool {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.IsDir() {
+			removeCgroups(filepath.Join(dir, e.Name()))
+		}
 	}
+	err := os.Remove(dir)
+	return err == nil || errors.Is(err, os.ErrNotExist)
 }
 
 // node is this machine, as the probes look at it.

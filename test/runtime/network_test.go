@@ -183,7 +183,7 @@ func TestNodeAgents(t *testing.T) {
 		if s.Metadata.Name != "kube-proxy-x" {
 			continue
 		}
-		config := &cri.PodSandboxConfig{Metadata: s.Metadata, LogDirectory: "/run/logs", Linux: &cri.LinuxPodSandboxConfig{CgroupParent: "/nodevitals-runtime-test"}}
+		config := &cri.PodSandboxConfig{Metadata: s.Metadata, LogDirectory: "/run/logs", Linux: &cri.LinuxPodSandboxConfig{CgroupParent: cgroupParent}}
 		for attempt := range uint32(3) {
 			c.container(s.Id, config, "kube-proxy", attempt+1)
 		}

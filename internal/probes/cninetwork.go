@@ -86,9 +86,7 @@ func (s networkSight) verdict(message string, evidence ...string) problem.Verdic
 	if s.loadErr != "" {
 		evidence = append(evidence, "the runtime's last attempt to load it: "+s.loadErr)
 	}
-	if s.err != nil {
-		evidence = append(evidence, s.err.Error())
-	} else {
+	if s.err == nil { // else the message says what is wrong with it
 		evidence = append(evidence, fmt.Sprintf("%s: network %s", s.config.File, s.config.Network.Name))
 	}
 	return problem.Verdict{

@@ -64,7 +64,14 @@ func (c *Client) failed(ctx context.Context, call string, err error) error {
 	if dial != nil && ctx.Err() == nil {
 		return &Error{Failure: dialFailure(dial), Err: dial}
 	}
-	return &Error{Failure: callFailure(err), Call: call, Err: errors.New(bounded(status.Convert(err).Message()))}
+	failure, message := callFailure(err), bounded(status.Convert(err).Message())
+	switch {
+	case failure == Silent && strings.Contains(message, "waiting for connections"):
+		message = "no answer in time, nor a first word on the connection"
+	case failure == Silent:
+		message = "no answer in time"
+	}
+	return &Error{Failure: failure, Call: call, Err: errors.New(message)}
 }
 
 // dialFailure judges connect(2) on a unix socket.

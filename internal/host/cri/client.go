@@ -158,44 +158,42 @@ func (c *Client) Setup(ctx context.Context) (Setup, error) {
 
 // Sandboxes lists all sandboxes.
 func (c *Client) Sandboxes(ctx context.Context) ([]Sandbox, error) {
-	s, err := c.connect()
+	sandboxes := []Sandbox{}
+	err := c.list(ctx, "ListPodSandbox", &runtime.ListPodSandboxRequest{}, func(entry []byte) error {
+		s, err := parseSandbox(entry)
+		sandboxes = append(sandboxes, s)
+		return err
+	})
 	if err != nil {
 		return nil, err
-	}
-	r, err := s.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{})
-	if err != nil {
-		return nil, c.failed(ctx, "ListPodSandbox", err)
-	}
-	sandboxes := make([]Sandbox, 0, len(r.GetItems()))
-	for _, p := range r.GetItems() {
-		m := p.GetMetadata()
-		sandboxes = append(sandboxes, Sandbox{
-			ID: bounded(p.GetId()), Namespace: bounded(m.GetNamespace()), Name: bounded(m.GetName()), UID: bounded(m.GetUid()),
-			Ready: p.GetState() == runtime.PodSandboxState_SANDBOX_READY, Created: time.Unix(0, p.GetCreatedAt()),
-		})
 	}
 	return sandboxes, nil
 }
 
 // Containers lists all containers, the ended ones too.
 func (c *Client) Containers(ctx context.Context) ([]Container, error) {
-	s, err := c.connect()
+	containers := []Container{}
+	err := c.list(ctx, "ListContainers", &runtime.ListContainersRequest{}, func(entry []byte) error {
+		k, err := parseContainer(entry)
+		containers = append(containers, k)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.ListContainers(ctx, &runtime.ListContainersRequest{})
-	if err != nil {
-		return nil, c.failed(ctx, "ListContainers", err)
-	}
-	containers := make([]Container, 0, len(r.GetContainers()))
-	for _, k := range r.GetContainers() {
-		containers = append(containers, Container{
-			ID: bounded(k.GetId()), Sandbox: bounded(k.GetPodSandboxId()),
-			Name: bounded(k.GetMetadata().GetName()), Attempt: k.GetMetadata().GetAttempt(),
-			Running: k.GetState() == runtime.ContainerState_CONTAINER_RUNNING, Created: time.Unix(0, k.GetCreatedAt()),
-		})
-	}
 	return containers, nil
+}
+
+// list makes a call whose answer is a list.
+func (c *Client) list(ctx context.Context, call string, request any, visit visitor) error {
+	if _, err := c.connect(); err != nil {
+		return err
+	}
+	err := c.conn.Invoke(ctx, "/"+runtime.RuntimeService_ServiceDesc.ServiceName+"/"+call, request, &visit, grpc.ForceCodecV2(newListCodec()))
+	if err != nil {
+		return c.failed(ctx, call, err)
+	}
+	return nil
 }
 
 // bounded cuts a text of the runtime's: what is longer is no name and no sentence.

@@ -1,6 +1,7 @@
 package cri
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/nodevitals/nodevitals/internal/host"
@@ -320,6 +322,72 @@ func FuzzInfo(f *testing.F) {
 		if len(s.CNIBinDirs) > maxBinDirs || len(s.CNIConfDir) > 512 || len(s.CNIError) > 512 || len(s.Root) > 512 {
 			b, _ := json.Marshal(s)
 			t.Errorf("%s", b)
+		}
+	})
+}
+
+// The wire is read as the generated types read it.
+func FuzzLists(f *testing.F) {
+	add := func(m proto.Message) {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	add(&runtime.ListContainersResponse{Containers: []*runtime.Container{{
+		Id: "c", PodSandboxId: "s", Metadata: &runtime.ContainerMetadata{Name: "n", Attempt: 3}, State: runtime.ContainerState_CONTAINER_RUNNING,
+		CreatedAt: -5, Labels: map[string]string{"a": "b"}, Image: &runtime.ImageSpec{Image: "i"},
+	}, {}}})
+	add(&runtime.ListPodSandboxResponse{Items: []*runtime.PodSandbox{{
+		Id: "s", Metadata: &runtime.PodSandboxMetadata{Name: "n", Namespace: "ns", Uid: "u", Attempt: 1}, State: runtime.PodSandboxState_SANDBOX_NOTREADY,
+		CreatedAt: 1e18, Annotations: map[string]string{"a": "b"},
+	}}})
+	f.Add([]byte{0x18, 1, 0x12, 1, 'x', 0x0a, 0}) // fields of a later version
+	f.Fuzz(func(t *testing.T, b []byte) {
+		containers, sandboxes := []Container{}, []Sandbox{}
+		errC := eachEntry(bytes.NewReader(b), func(e []byte) error {
+			c, err := parseContainer(e)
+			containers = append(containers, c)
+			return err
+		})
+		errS := eachEntry(bytes.NewReader(b), func(e []byte) error {
+			s, err := parseSandbox(e)
+			sandboxes = append(sandboxes, s)
+			return err
+		})
+		var (
+			cs runtime.ListContainersResponse
+			ss runtime.ListPodSandboxResponse
+		)
+		if errC == nil && proto.Unmarshal(b, &cs) == nil {
+			if len(cs.Containers) != len(containers) {
+				t.Fatalf("%d containers, want %d", len(containers), len(cs.Containers))
+			}
+			for i, k := range cs.Containers {
+				want := Container{
+					ID: bounded(k.GetId()), Sandbox: bounded(k.GetPodSandboxId()), Name: bounded(k.GetMetadata().GetName()), Attempt: k.GetMetadata().GetAttempt(),
+					Running: k.GetState() == runtime.ContainerState_CONTAINER_RUNNING, Created: time.Unix(0, k.GetCreatedAt()),
+				}
+				if containers[i] != want {
+					t.Errorf("%+v, want %+v", containers[i], want)
+				}
+			}
+		}
+		if errS == nil && proto.Unmarshal(b, &ss) == nil {
+			if len(ss.Items) != len(sandboxes) {
+				t.Fatalf("%d sandboxes, want %d", len(sandboxes), len(ss.Items))
+			}
+			for i, p := range ss.Items {
+				m := p.GetMetadata()
+				want := Sandbox{
+					ID: bounded(p.GetId()), Namespace: bounded(m.GetNamespace()), Name: bounded(m.GetName()), UID: bounded(m.GetUid()),
+					Ready: p.GetState() == runtime.PodSandboxState_SANDBOX_READY, Created: time.Unix(0, p.GetCreatedAt()),
+				}
+				if sandboxes[i] != want {
+					t.Errorf("%+v, want %+v", sandboxes[i], want)
+				}
+			}
 		}
 	})
 }

@@ -36,14 +36,16 @@ func TestJudgeAnswer(t *testing.T) {
 		{"silent", runtimeLook{err: failed(cri.Silent, "Version"), waited: 10 * time.Second}, problem.RuntimeNotAnswering, "containerd did not answer within 10s: the call Version"},
 		{"queue full", runtimeLook{err: failed(cri.Silent, ""), waited: 10 * time.Second}, problem.RuntimeNotAnswering, "queue"},
 		{
-			"slow lists", runtimeLook{version: cri.Version{Runtime: "cri-o"}, err: failed(cri.Silent, "ListContainers"), waited: 4500 * time.Millisecond},
+			"slow lists",
+			runtimeLook{version: cri.Version{Runtime: "cri-o"}, err: failed(cri.Silent, "ListContainers"), waited: 4500 * time.Millisecond},
 			problem.RuntimeNotAnswering, "cri-o did not answer within 4.5s: the call ListContainers",
 		},
 		{"foreign", runtimeLook{err: failed(cri.Foreign, "Version")}, problem.RuntimeNotAnswering, "does not speak"},
 		{"no service", runtimeLook{err: failed(cri.Unsupported, "Version")}, problem.RuntimeNotAnswering, "disabled_plugins"},
 		{"errors", runtimeLook{err: failed(cri.Broken, "Status")}, problem.RuntimeNotAnswering, "fails to answer"},
 		{
-			"not ready", runtimeLook{status: cri.Status{Runtime: cri.Condition{Known: true, Reason: "R", Message: "shim is gone"}}},
+			"not ready",
+			runtimeLook{status: cri.Status{Runtime: cri.Condition{Known: true, Reason: "R", Message: "shim is gone"}}},
 			problem.RuntimeNotAnswering, "shim is gone",
 		},
 	} {

@@ -32,12 +32,17 @@ const Threads = MaxStuck + 8
 // to a thread that waits; a helper that has not run for so long is given up.
 const takeWithin = 2 * time.Second
 
+// startWithin is how long the helper may take to start. It is a large program on a
+// node that may be short of everything.
+const startWithin = time.Minute
+
 // Errors that say why a file system was not asked.
 var (
-	ErrBusy    = fmt.Errorf("not asked: %d calls wait for file systems that do not answer, and more are not risked", MaxStuck)
-	ErrAsked   = errors.New("not asked again: another call waits there already")
-	ErrForeign = errors.New("not asked: it is not what is mounted there any more")
-	ErrLost    = errors.New("the helper process that asked it is gone")
+	ErrBusy     = fmt.Errorf("not asked: %d calls wait for file systems that do not answer, and more are not risked", MaxStuck)
+	ErrAsked    = errors.New("not asked again: another call waits there already")
+	ErrForeign  = errors.New("not asked: it is not what is mounted there any more")
+	ErrStarting = errors.New("not asked yet: the helper process is still starting")
+	ErrLost     = errors.New("the helper process that asked it is gone")
 )
 
 // UnkeptError says that a file system was not asked since it could not be kept that
@@ -90,6 +95,9 @@ type Helper struct {
 type proc struct {
 	pid   int
 	conn  *os.File
+	begun time.Time
+	ready chan struct{} // closed when it is
+	gone  chan struct{} // closed when it is given up
 	calls map[uint32]*call
 }
 
@@ -116,6 +124,20 @@ func (h *Helper) Ask(c Call) (<-chan error, error) {
 		h.mu.Unlock()
 		return nil, fmt.Errorf("not asked: the helper process cannot be started: %w", err)
 	}
+	h.mu.Unlock()
+	slow := time.NewTimer(takeWithin)
+	defer slow.Stop()
+	select {
+	case <-p.ready:
+	case <-p.gone:
+		return nil, fmt.Errorf("not asked: %w", ErrLost)
+	case <-slow.C:
+		if time.Since(p.begun) > startWithin {
+			h.discard(p)
+		}
+		return nil, ErrStarting
+	}
+	h.mu.Lock()
 	if len(p.calls)+h.others >= MaxStuck {
 		h.mu.Unlock()
 		return nil, ErrBusy
@@ -132,13 +154,12 @@ func (h *Helper) Ask(c Call) (<-chan error, error) {
 		h.discard(p)
 		return nil, fmt.Errorf("not asked: the helper process: %w", err)
 	}
-	slow := time.NewTimer(takeWithin)
-	defer slow.Stop()
+	slow.Reset(takeWithin)
 	select {
 	case <-out.taken:
 		return out.ended, nil
-	case err := <-out.ended: // without having taken it, which it does first of all
-		return nil, fmt.Errorf("not asked: %w", err)
+	case <-p.gone:
+		return nil, fmt.Errorf("not asked: %w", ErrLost)
 	case <-slow.C:
 		h.discard(p)
 		return nil, fmt.Errorf("not asked: the helper process did not react within %v", takeWithin)
@@ -199,7 +220,9 @@ func (h *Helper) running() (*proc, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.proc = &proc{pid: pid, conn: conn, calls: map[uint32]*call{}}
+	h.proc = &proc{
+		pid: pid, conn: conn, begun: time.Now(), ready: make(chan struct{}), gone: make(chan struct{}), calls: map[uint32]*call{},
+	}
 	go h.read(h.proc)
 	return h.proc, nil
 }
@@ -265,6 +288,9 @@ func (h *Helper) read(p *proc) {
 func (h *Helper) take(p *proc, a answer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if a.what == ready {
+		close(p.ready)
+	}
 	c := p.calls[a.id]
 	if c == nil {
 		return
@@ -304,6 +330,7 @@ func (h *Helper) discard(p *proc) {
 		return
 	}
 	h.proc = nil
+	close(p.gone)
 	h.dead = append(h.dead, p.pid)
 	_ = p.conn.Close()
 	_ = unix.Kill(p.pid, unix.SIGKILL)

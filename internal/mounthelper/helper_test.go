@@ -81,6 +81,20 @@ func TestAsk(t *testing.T) {
 	}
 }
 
+// An answer that is there at once is not taken for a refusal.
+func TestAskOften(t *testing.T) {
+	h := newHelper(t)
+	for range 500 {
+		done, err := h.Ask(Call{Device: deviceAt(t, "/"), Path: "/"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; !errors.Is(err, Answered{}) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A helper that is gone is started again.
 func TestHelperDies(t *testing.T) {
 	h := newHelper(t)

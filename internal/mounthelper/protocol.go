@@ -19,7 +19,7 @@ type request struct {
 }
 
 // answer is what the helper says of a request: first that it is taken, then how it
-// ended.
+// ended. Before all, it says that it is ready.
 //
 //	magic uint8 | what uint8 | id uint32 | errno uint32
 type answer struct {
@@ -36,6 +36,7 @@ const (
 	unkept   = 4 // not asked: that the call is made cannot be kept, because of errno
 	foreign  = 5 // not asked: another file system, or none, is at path; errno says why there is none
 	asked    = 6 // not asked: another agent's call is still in the file system
+	ready    = 7 // no answer to a request: the helper has started
 )
 
 const (
@@ -79,7 +80,7 @@ func (a answer) append(b []byte) []byte {
 }
 
 func parseAnswer(b []byte) (answer, error) {
-	if len(b) != answerSize || b[0] != answerMagic || b[1] < taken || b[1] > asked {
+	if len(b) != answerSize || b[0] != answerMagic || b[1] < taken || b[1] > ready {
 		return answer{}, errMessage
 	}
 	return answer{what: b[1], id: binary.LittleEndian.Uint32(b[2:]), errno: binary.LittleEndian.Uint32(b[6:])}, nil

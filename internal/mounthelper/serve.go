@@ -36,14 +36,15 @@ func serve(dir string, started func()) {
 	_ = os.WriteFile("/proc/self/comm", []byte("agent-mounts"), 0)
 	debug.SetGCPercent(20)
 	jobs := make(chan request)
-	var ready sync.WaitGroup
+	var made sync.WaitGroup
 	for range MaxStuck {
-		ready.Add(1)
-		go work(dir, jobs, &ready)
+		made.Add(1)
+		go work(dir, jobs, &made)
 	}
-	ready.Wait() // all threads are made: a full pids limit does not matter from here on
+	made.Wait() // all threads are made: a full pids limit does not matter from here on
 	debug.FreeOSMemory()
 	started()
+	reply(answer{what: ready})
 	buf := make([]byte, requestHead+maxPath+1)
 	for {
 		n, err := unix.Read(socket, buf)
@@ -66,14 +67,14 @@ func serve(dir string, started func()) {
 }
 
 // work makes the calls, one at a time, on a thread of its own.
-func work(dir string, jobs <-chan request, ready *sync.WaitGroup) {
+func work(dir string, jobs <-chan request, made *sync.WaitGroup) {
 	runtime.LockOSThread()
 	// With a table of descriptors of its own, the lock that a note holds ends with
 	// this thread, whatever becomes of the others.
 	if err := unix.Unshare(unix.CLONE_FILES); err != nil {
 		_ = err // seccomp: then it ends with the last of them, which errs to the safe side
 	}
-	ready.Done()
+	made.Done()
 	for r := range jobs {
 		reply(answer{what: taken, id: r.id})
 		a := ask(dir, r)

@@ -41,6 +41,8 @@ type inquiry struct {
 	// why it was not asked though it should be; bounded: since too many calls are stuck.
 	why     string
 	bounded bool
+	// starting: it will be asked shortly.
+	starting bool
 }
 
 // made says who made a call and when.
@@ -309,7 +311,7 @@ func (a *asks) answer(s *stuckSample, m *remoteMount, err error) {
 }
 
 func notPossible(err error) inquiry {
-	return inquiry{state: prevented, why: err.Error(), bounded: errors.Is(err, mounthelper.ErrBusy)}
+	return inquiry{state: prevented, why: err.Error(), bounded: errors.Is(err, mounthelper.ErrBusy), starting: errors.Is(err, mounthelper.ErrStarting)}
 }
 
 // dead tells whether an error is what every access to the mount gets: its server is

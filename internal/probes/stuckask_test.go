@@ -161,6 +161,13 @@ func TestAskMounts(t *testing.T) {
 			waited,
 			append(slices.Clone(hungFUSE), "TasksStuckOnMount /mnt/a"), nil, nil,
 		},
+		{
+			"the helper is still starting, and tasks wait", always,
+			fakeAsker{refuse: mounthelper.ErrStarting},
+			waited,
+			[]string{"TasksStuckOnMount /mnt/a"},
+			hungFUSE, nil,
+		},
 		{"the way leads over a mount that may hang", always, fakeAsker{answers: well}, under, nil, nil, []string{"0:60"}},
 		{"no fusectl", always, fakeAsker{answers: well}, noFusectl, nil, hungFUSE, nil},
 	} {

@@ -85,6 +85,8 @@ func judgeStuck(cur *stuckSample, limits stuckLimits) stuckJudgement {
 		switch m.inquiry.state {
 		case alive, failing:
 			condemned[m] = false
+		case prevented: // shortly it will be known for certain
+			condemned[m] = condemned[m] && !m.inquiry.starting
 		case inCall:
 			condemned[m] = condemned[m] || cur.at-m.inquiry.since >= limits.unanswered
 		}

@@ -279,8 +279,11 @@ func (m *remoteMount) evidence(n *Node) []string {
 		out = append(out, fmt.Sprintf("%s: xprt of %s: %d sent, %d received, and none since %s",
 			mountStatsFile, m.Point, m.nfs.sends, m.nfs.recvs, n.timeOfDay(m.nfs.since)))
 	}
-	if m.inquiry.state == inCall {
+	switch m.inquiry.state {
+	case inCall:
 		out = append(out, m.inquiry.made()+" has not returned")
+	case prevented:
+		out = append(out, m.inquiry.why)
 	}
 	return out
 }

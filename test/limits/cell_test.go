@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,11 +30,16 @@ func makeCell(dir string, n int) (dirs []string) {
 		}
 	}
 	must("private mounts", unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	for _, m := range fuseMounts() { // such as other tests have made hang
+		must("unmount", unix.Unmount(m, unix.MNT_DETACH))
+	}
 	must("folders", unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
-	if err := unix.Mount("fusectl", "/sys/fs/fuse/connections", "fusectl", 0, ""); err != nil {
+	must("folder", os.Mkdir(dir+controls, 0o755))
+	if err := unix.Mount("fusectl", dir+controls, "fusectl", 0, ""); err != nil {
 		fmt.Println("skip: fusectl:", err)
 		os.Exit(0)
 	}
+	must("connections", unix.Mount("tmpfs", connections, "tmpfs", 0, ""))
 	for i := range n {
 		dirs = append(dirs, fmt.Sprintf("%s/m%02d", dir, i))
 		must("folder", os.Mkdir(dirs[i], 0o755))
@@ -41,6 +47,27 @@ func makeCell(dir string, n int) (dirs []string) {
 	// PID 1 is the machine's, and its namespace another.
 	must("mountinfo", unix.Mount("/proc/self/mountinfo", "/proc/1/mountinfo", "", unix.MS_BIND, ""))
 	return dirs
+}
+
+const (
+	connections = "/sys/fs/fuse/connections"
+	controls    = "/fusectl" // in the cell's folder: those of the whole machine
+)
+
+// showConnections makes the connections of a cell's mounts those that the cell sees.
+func showConnections(dirs []string) {
+	for _, dir := range dirs {
+		number, err := connectionOf(dir)
+		if err == nil {
+			err = os.Mkdir(connections+"/"+number, 0o755)
+		}
+		if err == nil {
+			err = unix.Mount(filepath.Dir(dir)+controls+"/"+number, connections+"/"+number, "", unix.MS_BIND, "")
+		}
+		if err != nil {
+			fail(err)
+		}
+	}
 }
 
 // cell is a running one.
@@ -126,18 +153,41 @@ func cellmate() {
 	fail(unix.Exec(args[0], args, os.Environ()))
 }
 
+// ownMounts is the mount table of this process.
+func ownMounts() mounts.Table {
+	table, err := mounts.Own()
+	if err != nil {
+		fail(err)
+	}
+	return table
+}
+
+// fuseMounts are the mount points of FUSE in this namespace, innermost first.
+func fuseMounts() (points []string) {
+	for _, m := range slices.Backward(ownMounts().Mounts) {
+		if m.FUSE() {
+			points = append(points, m.Point)
+		}
+	}
+	return points
+}
+
+// connectionOf is the number of the connection behind the FUSE mount at dir.
+func connectionOf(dir string) (string, error) {
+	m, ok := ownMounts().At(dir)
+	if !ok || m.Point != dir || !m.FUSE() {
+		return "", fmt.Errorf("no FUSE mount at %s", dir)
+	}
+	return strconv.Itoa(int(m.Minor)), nil
+}
+
 // abortFUSE ends the connection of the FUSE mount at dir, as if its server had died.
 func abortFUSE(dir string) error {
-	raw, err := os.ReadFile("/proc/self/mountinfo")
+	number, err := connectionOf(dir)
 	if err != nil {
 		return err
 	}
-	table, err := mounts.Parse("mountinfo", raw)
-	if err != nil {
-		return err
-	}
-	m, _ := table.At(dir)
-	return os.WriteFile(filepath.Join("/sys/fs/fuse/connections", strconv.Itoa(int(m.Minor)), "abort"), []byte("1"), 0)
+	return os.WriteFile(filepath.Join(connections, number, "abort"), []byte("1"), 0)
 }
 
 // statusOf is fields of /proc/PID/status.

@@ -60,6 +60,9 @@ func fuseServer() {
 		s.fds = append(s.fds, fd)
 		go s.serve(fd)
 	}
+	if os.Getenv(fuseMany) != "" {
+		showConnections(dirs)
+	}
 	fmt.Println("mounted")
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		said := "done"

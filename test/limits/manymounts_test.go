@@ -45,7 +45,7 @@ func (c cell) prober(t *testing.T, runDir string, policy probes.FUSEPolicy) *hel
 }
 
 // lookUntil has a prober look until its result is as it should be.
-func lookUntil(t *testing.T, h *helper, what string, is func(problem.Result) bool) problem.Result {
+func (c cell) lookUntil(t *testing.T, h *helper, what string, is func(problem.Result) bool) problem.Result {
 	t.Helper()
 	var r problem.Result
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
@@ -53,18 +53,19 @@ func lookUntil(t *testing.T, h *helper, what string, is func(problem.Result) boo
 			return r
 		}
 	}
-	hung, untold := said(r)
+	hung, untold := c.said(r)
 	t.Fatalf("within a minute it is not seen that %s: %d verdicts; hung: %q; untold: %q", what, len(r.Verdicts),
 		slices.Sorted(maps.Keys(hung)), slices.Sorted(maps.Keys(untold)))
 	return r
 }
 
-// said sorts what a result says of the mounts of a cell.
-func said(r problem.Result) (hung, untold map[string]problem.Verdict) {
+// said sorts what a result says of the mounts of a cell. Other tests may hang mounts
+// of the machine meanwhile.
+func (c cell) said(r problem.Result) (hung, untold map[string]problem.Verdict) {
 	hung, untold = map[string]problem.Verdict{}, map[string]problem.Verdict{}
 	for _, v := range r.Verdicts {
 		switch {
-		case v.Kind != problem.MountNotAnswering:
+		case v.Kind != problem.MountNotAnswering || !strings.HasPrefix(v.Subject, c.dir):
 		case v.State == problem.Wrong:
 			hung[v.Subject] = v
 		case v.State == problem.Unknown:
@@ -74,8 +75,9 @@ func said(r problem.Result) (hung, untold map[string]problem.Verdict) {
 	return hung, untold
 }
 
-func wellInCell(r problem.Result) bool {
-	return !slices.ContainsFunc(r.Verdicts, func(v problem.Verdict) bool { return v.State == problem.Wrong || v.State == problem.Unknown })
+// well tells whether a result has nothing to say of the mounts of a cell.
+func (c cell) well(r problem.Result) bool {
+	return !slices.ContainsFunc(r.Verdicts, func(v problem.Verdict) bool { return strings.Contains(v.Subject, c.dir) })
 }
 
 // Fifty FUSE mounts hang at once, one of them with tasks that wait. As many as may be
@@ -88,7 +90,7 @@ func TestManyHungMounts(t *testing.T) {
 	runDir := t.TempDir()
 	h := c.prober(t, runDir, probes.AskFUSEAlways)
 	for range 2 {
-		if r := lookInside(t, h); !wellInCell(r) {
+		if r := lookInside(t, h); !c.well(r) {
 			t.Fatalf("while all answer: %+v", r.Verdicts)
 		}
 	}
@@ -97,11 +99,11 @@ func TestManyHungMounts(t *testing.T) {
 	c.say("hang")
 	user.say("ask")
 	c.say("held 1")
-	r := lookUntil(t, h, "the mounts hang", func(r problem.Result) bool {
-		hung, untold := said(r)
+	r := c.lookUntil(t, h, "the mounts hang", func(r problem.Result) bool {
+		hung, untold := c.said(r)
 		return len(hung) >= mounthelper.MaxStuck && len(hung)+len(untold) == many
 	})
-	hung, untold := said(r)
+	hung, untold := c.said(r)
 	if len(hung) != mounthelper.MaxStuck {
 		t.Errorf("%d mounts are named, %d are asked", len(hung), mounthelper.MaxStuck)
 	}
@@ -126,7 +128,7 @@ func TestManyHungMounts(t *testing.T) {
 	}
 	before := measureProber(t, c, h)
 	for range 100 {
-		if hung, untold := said(lookInside(t, h)); len(hung)+len(untold) != many {
+		if hung, untold := c.said(lookInside(t, h)); len(hung)+len(untold) != many {
 			t.Fatalf("%d are named, and %d cannot be told", len(hung), len(untold))
 		}
 	}
@@ -145,27 +147,27 @@ func TestManyHungMounts(t *testing.T) {
 	}
 
 	second := c.prober(t, runDir, probes.AskFUSEAlways)
-	lookUntil(t, second, "another agent knows", func(r problem.Result) bool { hung, _ := said(r); return len(hung) == mounthelper.MaxStuck })
+	c.lookUntil(t, second, "another agent knows", func(r problem.Result) bool { hung, _ := c.said(r); return len(hung) == mounthelper.MaxStuck })
 	if n := c.held(); n != after.held {
 		t.Errorf("a second agent made it %d requests, from %d", n, after.held)
 	}
 
 	c.say("answer")
 	user.line()
-	lookUntil(t, h, "all answer again", wellInCell)
-	lookUntil(t, second, "all answer again", wellInCell)
+	c.lookUntil(t, h, "all answer again", c.well)
+	c.lookUntil(t, second, "all answer again", c.well)
 	if notes, err := filepath.Glob(runDir + "/asked/*"); err != nil || len(notes) > 0 {
 		t.Errorf("%v, notes are left: %v", err, notes)
 	}
 
 	c.say("leave")
-	r = lookUntil(t, h, "the server is gone", func(r problem.Result) bool {
+	r = c.lookUntil(t, h, "the server is gone", func(r problem.Result) bool {
 		return wrong(r, problem.FUSEServerNotAnswering, waited) != nil
 	})
 	if v := wrong(r, problem.FUSEServerNotAnswering, waited); v.Severity != problem.Warning || !strings.Contains(v.Message, "is gone") {
 		t.Errorf("%+v", v)
 	}
-	if hung, _ := said(r); len(hung) > 0 {
+	if hung, _ := c.said(r); len(hung) > 0 {
 		t.Errorf("a mount without a server does answer, with errors: %+v", hung)
 	}
 }
@@ -192,7 +194,7 @@ func TestSlowFUSEMount(t *testing.T) {
 	c.say("slow")
 	user.say("stat")
 	c.say("held 1")
-	r := lookUntil(t, h, "a task waits", func(r problem.Result) bool { return wrong(r, problem.TasksStuckOnMount, c.mount(0)) != nil })
+	r := c.lookUntil(t, h, "a task waits", func(r problem.Result) bool { return wrong(r, problem.TasksStuckOnMount, c.mount(0)) != nil })
 	if v := wrong(r, problem.TasksStuckOnMount, c.mount(0)); v.Severity != problem.Warning || !strings.Contains(v.Message, "answers others") {
 		t.Errorf("%+v", v)
 	}
@@ -203,7 +205,7 @@ func TestSlowFUSEMount(t *testing.T) {
 	}
 	c.say("answer")
 	user.line()
-	lookUntil(t, h, "it went on", wellInCell)
+	c.lookUntil(t, h, "it went on", c.well)
 }
 
 // As in a pod: FUSE is judged, and never asked.
@@ -214,8 +216,8 @@ func TestHungFUSEMountUntouched(t *testing.T) {
 	c.say("hang")
 	user.say("ask")
 	c.say("held 1")
-	lookUntil(t, h, "it hangs", func(r problem.Result) bool {
-		hung, _ := said(r)
+	c.lookUntil(t, h, "it hangs", func(r problem.Result) bool {
+		hung, _ := c.said(r)
 		return len(hung) == 1 && hung[c.mount(1)].Subject != ""
 	})
 	if n, helper := c.held(), h.say("helper"); n != 1 || helper != "0" {
@@ -236,7 +238,7 @@ func TestHungMountsWithoutNotes(t *testing.T) {
 	c.say("hang")
 	user.say("ask")
 	c.say("held 1")
-	lookUntil(t, h, "it hangs", func(r problem.Result) bool { hung, _ := said(r); return len(hung) == 1 })
+	c.lookUntil(t, h, "it hangs", func(r problem.Result) bool { hung, _ := c.said(r); return len(hung) == 1 })
 	if n := c.held(); n != 1 {
 		t.Errorf("%d requests wait", n)
 	}

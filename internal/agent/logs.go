@@ -126,6 +126,12 @@ func (l *logReader) list() {
 	for path, rec := range wanted {
 		if s := l.texts[path]; s != nil {
 			s.only = only[path]
+			if err := s.relink(h); err != nil {
+				l.failed[path] = err.Error()
+				s.close()
+				delete(l.texts, path)
+				delete(l.status, path)
+			}
 			continue
 		}
 		var from *journal.TextCursor

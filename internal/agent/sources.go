@@ -203,12 +203,15 @@ func copiesJournal(path string) bool {
 // openText follows a log file of the host: from a cursor, or its last `back` bytes.
 func openText(h *host.Host, path string, from *journal.TextCursor, back int64) (*textSource, error) {
 	s := &textSource{path: path, rec: journal.Record{Source: path}}
-	var err error
+	real, err := logFile(h, path)
+	if err != nil {
+		return nil, err
+	}
 	if from != nil {
-		s.log, err = journal.ResumeTextLog(h.Path(path), *from)
+		s.log, err = journal.ResumeTextLog(h.Path(real), *from)
 	} else {
 		s.first = true
-		s.log, err = journal.NewTextLog(h.Path(path), back)
+		s.log, err = journal.NewTextLog(h.Path(real), back)
 	}
 	return s, err
 }

@@ -97,6 +97,9 @@ func (s *state) snapshot() *problem.Snapshot {
 	now := clock.Boot()
 	out := &problem.Snapshot{Time: clock.Wall(), Host: a.facts, Kinds: s.tracker.Kinds(now), Logs: slices.Clone(s.logs)}
 	out.Host.Warnings = slices.Clone(s.warnings)
+	if why := a.node.Host.Unconfined(); why != "" {
+		out.Host.Warnings = append(out.Host.Warnings, why)
+	}
 	out.Kinds = append(out.Kinds, s.logKinds(out.Kinds)...)
 	refreshFacts(a.node.Host, &out.Host, now)
 	for _, k := range a.logKinds {

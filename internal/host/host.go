@@ -25,6 +25,10 @@ var ErrTooLarge = errors.New("larger than 16 MiB")
 // Host is the node under examination.
 type Host struct {
 	root string
+	// dir is the root, opened, if it is not our own; unconfined says why links may
+	// lead out of it.
+	dir        *os.File
+	unconfined string
 	// Clock is what time it is on the node; tests put their own here.
 	Clock Clock
 }
@@ -36,9 +40,17 @@ func New(root string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = real
+	}
 	h := &Host{root: strings.TrimSuffix(abs, "/"), Clock: SystemClock{}}
 	if _, err := os.Stat(h.Path("/proc/loadavg")); err != nil {
 		return nil, fmt.Errorf("%s is not the root of a running Linux host: %w", abs, err)
+	}
+	if !h.Own() {
+		if err := h.confine(abs); err != nil {
+			return nil, err
+		}
 	}
 	return h, nil
 }
@@ -65,14 +77,14 @@ func (h *Host) ReadFile(p string) ([]byte, error) { return h.ReadInto(p, make([]
 // ReadInto is ReadFile into the memory of buf[:0], which is left for new memory
 // only when the file is larger: walks over thousands of small files make no garbage.
 func (h *Host) ReadInto(p string, buf []byte) ([]byte, error) {
-	return readFile(h.Path(p), p, buf[:0])
+	return h.readFile(p, buf[:0])
 }
 
 // ReadSmall is ReadInto for a file that the kernel hands out whole at the first
 // read, such as a cgroup's (seq_file, one record): it saves the second read,
 // which would only tell the end. A file that fills buf is read as by ReadInto.
 func (h *Host) ReadSmall(p string, buf []byte) ([]byte, error) {
-	fd, err := openRetry(h.Path(p))
+	fd, err := h.Open(p)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: p, Err: err}
 	}
@@ -93,10 +105,10 @@ func (h *Host) ReadString(p string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-func readFile(real, shown string, buf []byte) ([]byte, error) {
-	fd, err := openRetry(real)
+func (h *Host) readFile(p string, buf []byte) ([]byte, error) {
+	fd, err := h.Open(p)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: shown, Err: err}
+		return nil, &fs.PathError{Op: "open", Path: p, Err: err}
 	}
 	defer func() { _ = unix.Close(fd) }()
 	for {
@@ -108,33 +120,24 @@ func readFile(real, shown string, buf []byte) ([]byte, error) {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
-			return nil, &fs.PathError{Op: "read", Path: shown, Err: err}
+			return nil, &fs.PathError{Op: "read", Path: p, Err: err}
 		case n == 0:
 			return buf, nil
 		}
 		buf = buf[:len(buf)+n]
 		if len(buf) > MaxFile {
-			return nil, &fs.PathError{Op: "read", Path: shown, Err: ErrTooLarge}
-		}
-	}
-}
-
-func openRetry(path string) (int, error) {
-	for {
-		// O_NONBLOCK: a FIFO that stands where a file should is no reason to hang.
-		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-		if !errors.Is(err, unix.EINTR) {
-			return fd, err
+			return nil, &fs.PathError{Op: "read", Path: p, Err: ErrTooLarge}
 		}
 	}
 }
 
 // ReadDirNames lists the host's folder p, unsorted, as bare names.
 func (h *Host) ReadDirNames(p string) ([]string, error) {
-	d, err := os.Open(h.Path(p))
+	fd, err := h.open(p, unix.O_DIRECTORY)
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: p, Err: err}
 	}
+	d := os.NewFile(uintptr(fd), p)
 	defer func() { _ = d.Close() }()
 	return d.Readdirnames(-1)
 }

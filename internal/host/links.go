@@ -14,10 +14,15 @@ const maxLinks = 40
 // relative path starts at the root. What does not exist, or goes in circles, is
 // returned as far as that: whoever opens it will see.
 func (h *Host) Resolve(p string) string {
-	p = path.Join("/", p)
 	if h.Own() {
-		return p
+		return path.Join("/", p) // the kernel does it
 	}
+	return h.RealPath(p)
+}
+
+// RealPath is Resolve also on our own root: the path without any link.
+func (h *Host) RealPath(p string) string {
+	p = path.Join("/", p)
 	done, todo := "/", strings.TrimPrefix(p, "/")
 	for links := 0; todo != ""; {
 		var part string

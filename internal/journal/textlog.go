@@ -20,7 +20,7 @@ import (
 // maxLine bounds a line, in bytes: what is longer is cut and its rest skipped.
 const maxLine = 64 << 10
 
-// TextLog follows a plain log file by polling: through rename and re-creation
+// TextLog follows a plain log file, by a path without links, by polling: through rename and re-creation
 // (the old file is read to its end first), truncation, and absence.
 type TextLog struct {
 	path    string
@@ -145,13 +145,30 @@ func NewTextLog(path string, back int64) (*TextLog, error) {
 	return l, nil
 }
 
-// Path is the file's path, as it was given.
-func (l *TextLog) Path() string { return l.path }
+// Move goes on at another path, where a link that named the file leads to now. The
+// rest of the old file is read first.
+func (l *TextLog) Move(path string) { l.path = path }
+
+// openNoLink opens the file at path if no link is on the way (openat2(2), since
+// Linux 5.6), or, failing that, if it is none itself. Whoever follows a log has
+// resolved the links; a new one may have been put there since, by somebody who
+// may write there and would like us to read what he may not.
+func openNoLink(path string) (*os.File, error) {
+	const flags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK
+	fd, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_NO_SYMLINKS})
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+		fd, err = unix.Open(path, flags|unix.O_NOFOLLOW, 0)
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
 
 // openRegular opens a file that is one: a FIFO or a device in its place would
 // make the reader wait.
 func openRegular(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := openNoLink(path)
 	if err != nil {
 		return nil, err
 	}

@@ -15,9 +15,7 @@ import (
 // streamFile hands the host's file at path on in pieces, which are valid until
 // each returns, and stops when it returns false.
 func streamFile(h *host.Host, path string, each func(piece []byte) bool) error {
-	fd, err := ignoringEINTR(func() (int, error) {
-		return unix.Open(h.Path(path), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	})
+	fd, err := h.Open(path)
 	if err != nil {
 		return &fs.PathError{Op: "open", Path: path, Err: err}
 	}

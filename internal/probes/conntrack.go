@@ -1,15 +1,14 @@
 package probes
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
-	"net/netip"
+	"slices"
 
 	"github.com/nodevitals/nodevitals/internal/host"
+	"github.com/nodevitals/nodevitals/internal/host/netfilter"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
@@ -60,7 +59,7 @@ func (*Conntrack) Kinds() []problem.Kind {
 }
 
 // Run implements Probe.
-func (p *Conntrack) Run(_ context.Context, n *Node) (problem.Result, error) {
+func (p *Conntrack) Run(ctx context.Context, n *Node) (problem.Result, error) {
 	if why := foreignNetwork(n.Host); why != "" {
 		return problem.Result{Verdicts: []problem.Verdict{
 			{Kind: problem.ConntrackNearLimit, State: problem.Unknown, Message: why},
@@ -74,10 +73,14 @@ func (p *Conntrack) Run(_ context.Context, n *Node) (problem.Result, error) {
 	r := evaluateConntrack(p.drops, cur, p.Thresholds)
 	p.drops = cur.drops
 	if len(r.Verdicts) > 0 && p.Thresholds.Table.Severity(cur.fraction()) != 0 {
-		holders := conntrackHolders(n.Host, cur.count)
-		for i := range r.Verdicts {
-			if r.Verdicts[i].State == problem.Wrong {
-				r.Verdicts[i].Holders = holders
+		holders, err := conntrackHolders(ctx, n, cur.count)
+		for i, v := range r.Verdicts {
+			if v.State != problem.Wrong {
+				continue
+			}
+			r.Verdicts[i].Holders = holders
+			if err != nil {
+				r.Verdicts[i].Evidence = append(slices.Clip(v.Evidence), err.Error())
 			}
 		}
 	}
@@ -88,8 +91,9 @@ func (p *Conntrack) Run(_ context.Context, n *Node) (problem.Result, error) {
 type conntrackTable struct {
 	count, max uint64 // max 0: no limit
 	// drops are packets dropped for want of an entry, or for losing a race to
-	// insert one; nil where the kernel does not tell.
-	drops perCPU
+	// insert one; nil where the kernel does not tell us.
+	drops    perCPU
+	dropsErr error // why not
 }
 
 func (t conntrackTable) fraction() float64 { return t.measurement().Fraction() }
@@ -118,8 +122,13 @@ func readConntrack(h *host.Host) (conntrackTable, error) {
 	}
 	raw, err := h.ReadFile(conntrackStat)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return t, nil // a kernel without CONFIG_NF_CONNTRACK_PROCFS
+	case errors.Is(err, fs.ErrNotExist): // a kernel without CONFIG_NF_CONNTRACK_PROCFS
+		if !liveProc(h) {
+			t.dropsErr = errors.New("it is a recording")
+			return t, nil
+		}
+		t.drops, t.dropsErr = netfilter.Drops(h)
+		return t, nil
 	case err != nil:
 		return t, err
 	}
@@ -159,7 +168,7 @@ func evaluateConntrack(prev perCPU, cur conntrackTable, th ConntrackThresholds) 
 	case cur.drops == nil:
 		r.Verdicts = append(r.Verdicts, problem.Verdict{
 			Kind: problem.ConntrackDropping, State: problem.NotApplicable,
-			Message: "this kernel has no " + conntrackStat + ": only its log tells of dropped packets",
+			Message: fmt.Sprintf("this kernel has no %s, and is not asked otherwise (%v): only its log tells of dropped packets", conntrackStat, cur.dropsErr),
 		})
 	case dropping:
 		r.Verdicts = append(r.Verdicts, problem.Verdict{
@@ -172,63 +181,4 @@ func evaluateConntrack(prev perCPU, cur conntrackTable, th ConntrackThresholds) 
 		})
 	}
 	return r
-}
-
-// conntrackSample is how much of the list of entries is read, in bytes: some
-// 25,000 entries. They come in the order of a hash of their addresses, so the
-// first ones are a fair sample, and a node with a million of them costs no more.
-const conntrackSample = 4 << 20
-
-// conntrackHolders are the addresses that opened the most connections of count,
-// estimated from a sample; none where the kernel or our rights do not show the list.
-func conntrackHolders(h *host.Host, count uint64) []problem.Holder {
-	sources := map[netip.Addr]int{}
-	sampled, size := 0, 0
-	err := streamLines(h, conntrackList, func(line []byte) bool {
-		size += len(line)
-		if src, ok := conntrackSource(line); ok {
-			sources[src]++
-			sampled++
-		}
-		return size < conntrackSample
-	})
-	if err != nil {
-		return nil
-	}
-	return topSources(sources, sampled, count)
-}
-
-// conntrackSource is the address that opened the connection of one line of
-// /proc/net/nf_conntrack. The first src= is the original direction's; the
-// second is the reply's.
-func conntrackSource(line []byte) (netip.Addr, bool) {
-	_, after, ok := bytes.Cut(line, []byte(" src="))
-	if !ok {
-		return netip.Addr{}, false
-	}
-	addr, _, _ := bytes.Cut(after, []byte(" "))
-	src, err := netip.ParseAddr(string(addr))
-	return src, err == nil
-}
-
-// topSources scales the sample up to count, to two digits: more would be made up.
-func topSources(sources map[netip.Addr]int, sampled int, count uint64) []problem.Holder {
-	holders := make([]problem.Holder, 0, len(sources))
-	for src, n := range sources {
-		amount := float64(n)
-		if uint64(sampled) < count {
-			amount = roundDigits(amount / float64(sampled) * float64(count))
-		}
-		holders = append(holders, problem.Holder{Owner: "source " + src.String(), Amount: amount, Unit: problem.Connections})
-	}
-	return topHolders(holders)
-}
-
-// roundDigits rounds to two significant digits.
-func roundDigits(v float64) float64 {
-	if v < 1 {
-		return math.Round(v)
-	}
-	unit := math.Pow(10, max(0, math.Floor(math.Log10(v))-1))
-	return math.Round(v/unit) * unit
 }

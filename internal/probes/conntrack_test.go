@@ -3,6 +3,7 @@ package probes
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -121,6 +122,53 @@ func TestConntrackHolders(t *testing.T) {
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("holders %+v, want %+v", got, want)
+	}
+}
+
+// Addresses that host-local gave out are their pods'.
+func TestConntrackHoldersArePods(t *testing.T) {
+	const (
+		uid     = "be5db358-61ac-2a7b-1886-bc3f26bc3a2b"
+		sandbox = "28bbd39a4eec01777d971f150bab693d8c507aecd194089782015636435dc995"
+	)
+	files := conntrackFiles(3, 3, [2]uint32{}, [2]uint32{})
+	files[conntrackList] = strings.Repeat("ipv4 2 udp 17 29 src=10.244.1.7 dst=10.0.0.10 sport=1 dport=53 src=10.0.0.10\n", 2) +
+		"ipv4 2 udp 17 29 src=10.244.1.8 dst=10.0.0.10 sport=1 dport=53 src=10.0.0.10\n"
+	files["/etc/cni/net.d/10-net.conflist"] = bridgeJSON
+	files["/var/lib/cni/networks/net/10.244.1.7"] = sandbox + "\neth0"
+	files["/var/lib/cni/networks/net/10.244.1.8"] = strings.Repeat("0", 64) + "\neth0" // of a sandbox that is gone
+	files["/proc/1/mountinfo"] = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n"
+	files["/sys/fs/cgroup/cgroup.controllers"] = "cpu memory pids\n"
+	files["/sys/fs/cgroup/cgroup.procs"] = ""
+	files["/sys/fs/cgroup/kubepods/burstable/pod"+uid+"/"+sandbox+"/cgroup.procs"] = ""
+	files["/var/log/pods/payments_api-7c9_"+uid+"/app/0.log"] = ""
+	n := tree(t, files)
+	if n.CgroupsErr != nil {
+		t.Fatal(n.CgroupsErr)
+	}
+	r, err := NewConntrack().Run(t.Context(), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := checkSeverity(t, r, problem.ConntrackNearLimit, "", problem.Critical).Holders
+	if len(got) != 2 || got[0].Owner != "pod payments/api-7c9 (10.244.1.7)" || got[0].Amount != 2 || got[1].Owner != "source 10.244.1.8" {
+		t.Errorf("holders %+v", got)
+	}
+}
+
+// A flood from ever new addresses takes no more memory, and hides no large holder.
+func TestSourcesAreBounded(t *testing.T) {
+	var s sources
+	big := netip.MustParseAddr("10.1.0.7")
+	for i := range 50_000 {
+		s.add(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}))
+		if i%5 == 0 {
+			s.add(big)
+		}
+	}
+	top := s.top(60_000)
+	if len(s.counts) > maxSources || s.seen != 60_000 || top[0].Owner != "10.1.0.7" || top[0].Amount < 10_000-60_000/maxSources {
+		t.Errorf("%d addresses of %d, first %+v", len(s.counts), s.seen, top[0])
 	}
 }
 

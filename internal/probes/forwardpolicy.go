@@ -135,7 +135,7 @@ func evaluateForward(family string, f netfilter.Forward, covered bool, d policyD
 	if covered {
 		return nil
 	}
-	where := fmt.Sprintf("%s, chain %s", f.Table, f.Chain)
+	where := fmt.Sprintf("the chain %s of %s", f.Chain, f.Table)
 	v := problem.Verdict{
 		Kind: problem.ForwardPolicyDrop, Subject: family, State: problem.Wrong, Severity: problem.Warning,
 		Touches: []problem.Ref{problem.RefNode},

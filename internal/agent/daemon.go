@@ -120,7 +120,7 @@ func (l *loop) run(ctx context.Context) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	var saved time.Duration
-	changed := false // since the last snapshot
+	changed := l.becomeReady() // since the last snapshot
 	for {
 		now := false // a snapshot is wanted at once
 
@@ -169,14 +169,23 @@ func (l *loop) observe(r problem.Report) bool {
 	if after.Outcome != before && after.Outcome == problem.OutcomeFailed {
 		l.log.Warn("probe failed", "probe", r.Probe, "error", after.Reason)
 	}
-	if !l.ready.Load() && l.state.ready() {
-		l.ready.Store(true)
-		l.notes.say(daemon.SdNotifyReady)
-		UnmapText()
-		l.log.Info("every probe has had its first run")
+	if l.becomeReady() {
 		return true
 	}
 	return !l.ready.Load() || len(l.state.tracker.Active()) != active
+}
+
+// becomeReady reports whether every probe has had its first run just now. An agent
+// without probes, which only reads logs, is ready at once.
+func (l *loop) becomeReady() bool {
+	if l.ready.Load() || !l.state.ready() {
+		return false
+	}
+	l.ready.Store(true)
+	l.notes.say(daemon.SdNotifyReady)
+	UnmapText()
+	l.log.Info("every probe has had its first run")
+	return true
 }
 
 // publish makes a snapshot and logs what has changed since the last.

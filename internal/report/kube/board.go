@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/nodevitals/nodevitals/internal/diagnosis"
 	"github.com/nodevitals/nodevitals/internal/problem"
@@ -97,8 +99,8 @@ type difference uint8
 
 const (
 	none    difference = iota
-	wording            // only messages
-	news               // a status, a reason, a type that came or went
+	wording            // only messages, and of what is wrong only their numbers
+	news               // a status, a reason, what is wrong, a type that came or went
 )
 
 func (b *board) differs() difference {
@@ -108,6 +110,8 @@ func (b *board) differs() difference {
 		switch {
 		case !there || shown.Status != s.Status || shown.Reason != s.Reason:
 			return news
+		case s.Status == problem.ConditionTrue && words(shown.Message) != words(s.Message):
+			return news
 		case shown.Message != s.Message:
 			d = wording
 		}
@@ -116,6 +120,16 @@ func (b *board) differs() difference {
 		return news
 	}
 	return d
+}
+
+// words are a message without its numbers, which change all the time.
+func words(message string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsDigit(r) {
+			return -1
+		}
+		return r
+	}, message)
 }
 
 // leftovers are types that the Node shows, or may show, and that stand no more.

@@ -36,7 +36,9 @@ func TestTransitionOnlyOnFlip(t *testing.T) {
 		{4, cond("A", statusFalse, "KindW", "mild"), 2, news},          // another reason, the same status
 		{5, cond("A", statusFalse, "KindW", "mild, 80 %"), 2, wording}, // only words
 		{6, cond("A", statusTrue, "KindC", "bad"), 6, news},
-		{7, cond("A", statusTrue, "KindD", "worse"), 6, news},
+		{7, cond("A", statusTrue, "KindD", "80 % of A"), 6, news},
+		{7, cond("A", statusTrue, "KindD", "95 % of A"), 6, wording}, // only numbers
+		{7, cond("A", statusTrue, "KindD", "95 % of B"), 6, news},    // another culprit
 		{8, cond("A", statusUnknown, "CannotTell", ""), 8, news},
 		{9, cond("A", statusUnknown, "Starting", ""), 8, news}, // after the hold
 	} {

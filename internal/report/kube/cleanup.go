@@ -45,11 +45,7 @@ func Cleanup(ctx context.Context, a Access, c *problem.Catalogue, remembered []s
 	}
 	var p patch
 	p.remove(sorted(mine))
-	body, err := json.Marshal(p)
-	if err != nil {
-		return nil, err
-	}
-	if err := session.patchStatus(ctx, body); err != nil {
+	if err := session.patchStatus(ctx, func() ([]byte, error) { return json.Marshal(p) }); err != nil {
 		return nil, advised(err, a.Node)
 	}
 	return sorted(mine), nil

@@ -37,6 +37,7 @@ type client struct {
 	close func() // its idle connections
 	base  *url.URL
 	node  string
+	used  bool // there was an answer before: a connection may be left
 }
 
 // get reads our own Node.
@@ -47,11 +48,12 @@ func (c *client) get(ctx context.Context) (ownNode, error) {
 	return n, err
 }
 
-// patchStatus brings our conditions of the Node up to date.
-func (c *client) patchStatus(ctx context.Context, body []byte) error {
+// patchStatus brings our conditions of the Node up to date. compose is called when
+// the patch is about to be sent, at most once.
+func (c *client) patchStatus(ctx context.Context, compose func() ([]byte, error)) error {
 	return c.do(ctx, request{
 		method: http.MethodPatch, path: []string{"api/v1/nodes", c.node, "status"}, query: "fieldManager=" + manager,
-		body: body, content: strategicMerge,
+		compose: compose, content: strategicMerge,
 	})
 }
 
@@ -75,8 +77,27 @@ type request struct {
 	method, query string
 	path          []string
 	body          []byte
+	compose       func() ([]byte, error) // of the body, in its stead
 	content       string
 	into          any
+}
+
+// lateBody is a body that is made when it is first read: that is when there is a
+// connection and the API server wants it.
+type lateBody struct {
+	compose func() ([]byte, error)
+	rest    *bytes.Reader
+}
+
+func (b *lateBody) Read(p []byte) (int, error) {
+	if b.rest == nil {
+		raw, err := b.compose()
+		if err != nil {
+			return 0, err
+		}
+		b.rest = bytes.NewReader(raw)
+	}
+	return b.rest.Read(p)
 }
 
 // do makes one request, once: whether and when to try again is decided elsewhere,
@@ -86,9 +107,19 @@ func (c *client) do(ctx context.Context, r request) error {
 	defer cancel()
 	u := c.base.JoinPath(r.path...)
 	u.RawQuery = r.query
-	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), bytes.NewReader(r.body))
+	var body io.Reader = bytes.NewReader(r.body)
+	late := &lateBody{compose: r.compose}
+	if r.compose != nil {
+		body = late
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), body)
 	if err != nil {
 		return err
+	}
+	if r.compose != nil && c.used {
+		// Behind a connection that is left from before, the API server may be frozen;
+		// what is sent to it now it would take in when it goes on, however old by then.
+		req.Header.Set("Expect", "100-continue")
 	}
 	req.Header.Set("Accept", onlyMetadata)
 	if r.into != nil {
@@ -99,9 +130,12 @@ func (c *client) do(ctx context.Context, r request) error {
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return unanswered(ctx, err)
+		f := unanswered(ctx, err)
+		f.late = f.late && (r.compose == nil || late.rest != nil)
+		return f
 	}
 	defer func() { _ = resp.Body.Close() }()
+	c.used = true
 	answer := io.LimitReader(resp.Body, maxAnswer)
 	if resp.StatusCode >= 300 {
 		var s struct { // a metav1.Status

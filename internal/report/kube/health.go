@@ -10,7 +10,7 @@ import (
 
 type health struct {
 	log       *slog.Logger
-	what      string // that cannot be done
+	what      string // is done
 	last      result // of the failure that was logged last; empty while all is well
 	note      string // the newest failure
 	failures  int    // in a row
@@ -19,7 +19,7 @@ type health struct {
 
 func (h *health) failed(f *failure, advice string) {
 	h.failures++
-	h.note = h.what + ": " + f.text
+	h.note = "cannot " + h.what + ": " + f.text
 	if advice != "" {
 		h.note += " (" + advice + ")"
 	}
@@ -31,7 +31,7 @@ func (h *health) failed(f *failure, advice string) {
 
 func (h *health) worked() {
 	if h.last != "" {
-		h.log.Info("the API server takes it again: no more "+h.what, "failures", h.failures)
+		h.log.Info("can "+h.what+" again", "failures", h.failures)
 	}
 	*h = health{log: h.log, what: h.what}
 }

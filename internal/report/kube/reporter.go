@@ -56,8 +56,8 @@ func New(o Options, m Memory) *Reporter {
 		board: newBoard(now), teller: newTeller(o.Catalogue, now), node: ourNode{name: o.Access.Node},
 		ours:    ours{catalogue: o.Catalogue, options: o.Conditions, remembered: map[string]bool{}},
 		pace:    pace{chance: rand.Float64},
-		writing: health{log: o.Log, what: "cannot write the conditions of Node " + o.Access.Node},
-		telling: health{log: o.Log, what: "cannot write Events about Node " + o.Access.Node},
+		writing: health{log: o.Log, what: "write the conditions of Node " + o.Access.Node},
+		telling: health{log: o.Log, what: "write Events about Node " + o.Access.Node},
 	}
 	r.recall(m)
 	return r
@@ -174,8 +174,8 @@ func (r *Reporter) next(now time.Time) (*job, time.Time) {
 	case !at.After(now) && !r.met:
 		return r.readNode(), now
 	case !at.After(now):
-		return r.writeConditions(d, now), now
-	case !r.met || !r.options.Events:
+		return r.writeConditions(), now
+	case !r.met || r.pace.failures > 0 || !r.options.Events:
 		return nil, at
 	}
 	if wait := r.telling.notBefore; now.Before(wait) {
@@ -230,16 +230,22 @@ func (r *Reporter) readNode() *job {
 	}
 }
 
-// writeConditions brings the Node up to date.
-func (r *Reporter) writeConditions(d difference, now time.Time) *job {
-	w, err := r.board.compose(now)
+// writeConditions brings the Node up to date. What is written is decided when the
+// API server is there to take it: while a connection is made to one that has just
+// come back, the node goes on.
+func (r *Reporter) writeConditions() *job {
+	var w write
+	var d difference
+	compose := func() ([]byte, error) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		var err error
+		d = r.board.differs()
+		w, err = r.board.compose(time.Now())
+		return w.body, err
+	}
 	return &job{
-		do: func(ctx context.Context, c *client) error {
-			if err != nil {
-				return err
-			}
-			return c.patchStatus(ctx, w.body)
-		},
+		do: func(ctx context.Context, c *client) error { return c.patchStatus(ctx, compose) },
 		note: func(f *failure, now time.Time) {
 			r.metrics.wrote(f, now)
 			if f == nil {

@@ -27,6 +27,7 @@ type fakeServer struct {
 	after    string   // Retry-After
 	away     bool     // refuses connections
 	hangs    bool     // does not answer
+	reads    bool     // takes in what it does not answer
 	node     string   // what GET answers
 	writes   []string // time and the conditions that were patched, in short
 	requests int      // also those that fail
@@ -44,6 +45,9 @@ func (f *fakeServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	defer f.mu.Unlock()
 	f.requests++
 	if f.hangs {
+		if f.reads {
+			_ = short(r)
+		}
 		f.mu.Unlock()
 		<-r.Context().Done()
 		f.mu.Lock()
@@ -187,8 +191,9 @@ func TestReporterOutage(t *testing.T) {
 			within time.Duration
 			late   bool
 		}{
-			"refuses connections": {func(f *fakeServer) { f.away = true }, 15 * time.Second, true},
-			"does not answer":     {func(f *fakeServer) { f.hangs = true }, 25 * time.Second, true},
+			"refuses connections": {func(f *fakeServer) { f.away = true }, 15 * time.Second, false},
+			"takes nothing in":    {func(f *fakeServer) { f.hangs = true }, 25 * time.Second, false},
+			"does not answer":     {func(f *fakeServer) { f.hangs, f.reads = true, true }, 25 * time.Second, true},
 			"503":                 {func(f *fakeServer) { f.status = 503 }, 15 * time.Second, false},
 			"429":                 {func(f *fakeServer) { f.status = 429 }, 15 * time.Second, false},
 			"409":                 {func(f *fakeServer) { f.status = 409 }, 15 * time.Second, false},
@@ -212,7 +217,7 @@ func TestReporterOutage(t *testing.T) {
 			if n := r.Notes(); len(n) != 1 || !strings.HasPrefix(n[0], "cannot write the conditions of Node n1: ") {
 				t.Errorf("%s: %q", name, n)
 			}
-			f.set(func(f *fakeServer) { f.away, f.hangs, f.status, f.after = false, false, 0, "" })
+			f.set(func(f *fakeServer) { f.away, f.hangs, f.reads, f.status, f.after = false, false, false, 0, "" })
 			r.Publish(snapshot(states[0]))
 			pass(x.within)
 			first := f.take()

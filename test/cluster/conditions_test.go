@@ -1,0 +1,186 @@
+package cluster
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestConditionsAndEvents: they appear, change, clear, and survive a restart and a
+// kill of the agent.
+func TestConditionsAndEvents(t *testing.T) {
+	t.Parallel()
+	a := newAgent(t, "conditions")
+	a.start()
+	fine := a.await("MountHung", "False")
+	if fine.Reason != "Healthy" || !strings.Contains(fine.Message, "NFSServerNotResponding") {
+		t.Errorf("%+v", fine)
+	}
+	if c, there := a.conditions()["InotifyExhaustion"]; there && c.Status == "Unknown" {
+		t.Errorf("the log is read, and yet: %+v", c)
+	}
+	a.hang("nas1")
+	bad := a.await("MountHung", "True")
+	if bad.Reason != "NFSServerNotResponding" || !strings.Contains(bad.Message, "nas1") || !bad.LastTransitionTime.After(fine.LastTransitionTime.Add(-time.Second)) {
+		t.Errorf("%+v", bad)
+	}
+	a.awaitEvents("NFSServerNotResponding")
+	if e := a.events("default")[0]; e.Type != "Warning" || e.Regarding.Kind != "Node" || !strings.Contains(e.Note, "nas1") || e.Action != "Found" {
+		t.Errorf("%+v", e)
+	}
+
+	// A restart in order, and one after a kill: nothing changes, nothing is told again.
+	for name, end := range map[string]func(){"stopped": a.stop, "killed": a.kill} {
+		end()
+		if c := a.conditions()["MountHung"]; c.Status != "True" {
+			t.Errorf("%s: %+v", name, c)
+		}
+		a.start()
+		a.get("/status")
+		a.awaitReady()
+		if c := a.conditions()["MountHung"]; c.Status != "True" || !c.LastTransitionTime.Equal(bad.LastTransitionTime) {
+			t.Errorf("%s: %+v, was %+v", name, c, bad)
+		}
+		if got := reasons(a.events("default")); got != "NFSServerNotResponding" {
+			t.Errorf("%s: events %q", name, got)
+		}
+	}
+
+	// It ends while the agent is away, and the agent learns of it when it is back.
+	a.stop()
+	a.heal("nas1")
+	a.start()
+	over := a.await("MountHung", "False")
+	if !over.LastTransitionTime.After(bad.LastTransitionTime) || over.Reason != "Healthy" {
+		t.Errorf("%+v", over)
+	}
+	a.awaitEvents("NFSServerNotResponding NFSServerNotRespondingOver")
+	a.hang("nas1")
+	a.await("MountHung", "True")
+	a.awaitEvents("NFSServerNotResponding×2 NFSServerNotRespondingOver")
+	if m := a.get("/metrics"); !strings.Contains(m, `nodevitals_kube_writes_total{result="success"}`) || strings.Contains(m, "nodevitals_kube_last_success_timestamp_seconds 0") {
+		t.Errorf("metrics:\n%s", grep(m, "kube"))
+	}
+}
+
+func grep(text, what string) string {
+	var out []string
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, what) {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "")
+}
+
+// awaitReady waits until the agent has compared the Node with what it sees, which
+// its first heartbeat's schedule tells: no write is due.
+func (a *agent) awaitReady() {
+	a.t.Helper()
+	err := Await(patience, func() error {
+		if body := a.get("/readyz"); !strings.Contains(body, "ok") {
+			return fmt.Errorf("%s", body)
+		}
+		if s := a.get("/metrics"); !strings.Contains(s, `nodevitals_condition{status="True",type="MountHung"} 1`) {
+			return fmt.Errorf("%s", grep(s, "MountHung"))
+		}
+		return nil
+	})
+	a.must(err)
+}
+
+// TestOthersConditions: what kubelet writes at the same time is never lost, and
+// ours neither.
+func TestOthersConditions(t *testing.T) {
+	t.Parallel()
+	p := shared.plane
+	a := newAgent(t, "busy")
+	kubelet, err := p.Client(Kubelet("busy"))
+	a.must(err)
+	stop, ended := make(chan struct{}), make(chan error, 1)
+	go func() { // a kubelet in a hurry
+		for n := 1; ; n++ {
+			select {
+			case <-stop:
+				ended <- nil
+				return
+			default:
+			}
+			if _, err := p.DoAs(kubelet, http.MethodPatch, "/api/v1/nodes/busy/status", strategicMerge, kubeletPatch(n)); err != nil {
+				ended <- err
+				return
+			}
+			var node struct {
+				Status struct{ Conditions []condition }
+			}
+			if err := p.Get("/api/v1/nodes/busy", &node); err != nil {
+				ended <- err
+				return
+			}
+			kubelets := 0
+			for _, c := range node.Status.Conditions {
+				if c.Message == fmt.Sprintf("beat %d", n) {
+					kubelets++
+				}
+			}
+			if kubelets != 4 {
+				ended <- fmt.Errorf("beat %d: %d of kubelet's 4 conditions are as it wrote them: %+v", n, kubelets, node.Status.Conditions)
+				return
+			}
+		}
+	}()
+	a.start()
+	a.await("MountHung", "False")
+	a.hang("nas1")
+	a.await("MountHung", "True")
+	a.heal("nas1")
+	a.await("MountHung", "False")
+	close(stop)
+	a.must(<-ended)
+}
+
+// TestRemoval: conditions that are published no more are removed, and cleanup
+// removes all of ours and nothing else.
+func TestRemoval(t *testing.T) {
+	t.Parallel()
+	a := newAgent(t, "removal")
+	a.more = "conditions: {npdTypes: true, prefix: example.com/}"
+	a.start()
+	a.await("example.com/MountHung", "False")
+	a.await("FrequentKubeletRestart", "False")
+	a.stop()
+	a.more = ""
+	a.start()
+	a.await("MountHung", "False")
+	for typ := range a.conditions() {
+		if strings.HasPrefix(typ, "example.com/") || strings.HasPrefix(typ, "Frequent") {
+			t.Errorf("%s was left", typ)
+		}
+	}
+	a.stop()
+	if out := a.cleanup(); !strings.Contains(out, "removed: ") || !strings.Contains(out, "MountHung") {
+		t.Errorf("cleanup says %q", out)
+	}
+	left := a.conditions()
+	if len(left) != 4 || left["Ready"].Status != "True" {
+		t.Errorf("left: %+v", left)
+	}
+	if out := a.cleanup(); !strings.Contains(out, "nothing of ours") {
+		t.Errorf("cleanup says %q", out)
+	}
+}
+
+// TestProblemDetectorIsNoticed: that a node-problem-detector writes the same types.
+func TestProblemDetectorIsNoticed(t *testing.T) {
+	t.Parallel()
+	a := newAgent(t, "npd")
+	now := time.Now().UTC().Format(time.RFC3339)
+	_, err := shared.plane.Do(http.MethodPatch, "/api/v1/nodes/npd/status", strategicMerge, fmt.Sprintf(
+		`{"status":{"conditions":[{"type":"KubeletUnhealthy","status":"False","reason":"KubeletIsHealthy","message":"kubelet on the node is functioning properly","lastHeartbeatTime":%q,"lastTransitionTime":%q}]}}`, now, now))
+	a.must(err)
+	a.start()
+	a.await("MountHung", "False")
+	a.awaitWarning("another program, such as node-problem-detector, also writes the Node's KubeletUnhealthy (KubeletIsHealthy)")
+}

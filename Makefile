@@ -39,6 +39,10 @@ test: test-deps ## Run all tests
 	$(GO) test -race -p 1 -timeout 20m $$($(GO) list ./... | grep -v /test/bench)
 	$(GO) test -timeout 10m ./test/bench # measures, which the race detector would slow down tenfold
 
+.PHONY: test-cluster
+test-cluster: ## Run the tests against a real etcd and API server, which are built first (8 minutes, once)
+	KUBEALL=$$(test/cluster/kubeall/build) && KUBEALL=$$KUBEALL $(GO) test -timeout 20m ./test/cluster
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for a few seconds
 	test/fuzz-all

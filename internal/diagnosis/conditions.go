@@ -68,12 +68,16 @@ func condition(typ string, of func(problem.Kind) bool, problems []problem.Proble
 	case s.overdue != "":
 		return problem.Condition{Type: typ, Status: problem.ConditionUnknown, Reason: ReasonCannotTell, Message: s.overdue}
 	}
-	return problem.Condition{Type: typ, Status: problem.ConditionFalse, Reason: ReasonHealthy, Message: "nothing wrong is seen: " + strings.Join(s.fine, ", ")}
+	return problem.Condition{Type: typ, Status: problem.ConditionFalse, Reason: ReasonHealthy, Message: s.healthy()}
+}
+
+// healthy is short: a Node is sent to everyone who watches it.
+func (s summary) healthy() string {
+	return fmt.Sprintf("nothing wrong is seen (%d of %d checks can tell)", s.fine, s.applicable)
 }
 
 type summary struct {
-	applicable                       int
-	fine                             []string
+	applicable, fine                 int
 	starting, overdue, notApplicable string
 }
 
@@ -92,7 +96,7 @@ func summarise(kinds []problem.KindStatus, of func(problem.Kind) bool) summary {
 		s.applicable++
 		switch {
 		case k.State != problem.Unknown:
-			s.fine = append(s.fine, string(k.Kind))
+			s.fine++
 		case k.Starting && s.starting == "":
 			s.starting = string(k.Kind)
 		case k.Overdue && s.overdue == "":

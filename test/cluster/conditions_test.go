@@ -1,8 +1,11 @@
 package cluster
 
 import (
+	"flag"
 	"fmt"
 	"net/http"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +18,7 @@ func TestConditionsAndEvents(t *testing.T) {
 	a := newAgent(t, "conditions")
 	a.start()
 	fine := a.await("MountHung", "False")
-	if fine.Reason != "Healthy" || !strings.Contains(fine.Message, "NFSServerNotResponding") {
+	if fine.Reason != "Healthy" || !strings.HasPrefix(fine.Message, "nothing wrong is seen") {
 		t.Errorf("%+v", fine)
 	}
 	if c, there := a.conditions()["InotifyExhaustion"]; there && c.Status == "Unknown" {
@@ -89,6 +92,55 @@ func (a *agent) awaitReady() {
 		return nil
 	})
 	a.must(err)
+}
+
+// TestDescribe: what `kubectl describe node` shows is what docs/describe-node.txt
+// says that it shows.
+func TestDescribe(t *testing.T) {
+	t.Parallel()
+	a := newAgent(t, "worker-7")
+	a.start()
+	a.await("MountHung", "False")
+	a.hang("nas1")
+	a.say("cgroup: fork rejected by pids controller in /system.slice/cron.service")
+	a.await("MountHung", "True")
+	a.await("PIDExhaustion", "True")
+	a.awaitEvents("ForkRefused NFSServerNotResponding")
+	out, err := shared.plane.Kubectl("", "describe", "node", "worker-7")
+	a.must(err)
+	got := described(out)
+	const golden = "../../docs/describe-node.txt"
+	if *update {
+		a.must(os.WriteFile(golden, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(golden)
+	a.must(err)
+	counts := regexp.MustCompile(`\d+ of \d+ checks`)
+	mask := func(s string) string { return counts.ReplaceAllString(s, "N checks") }
+	if mask(got) != mask(string(want)) {
+		t.Errorf("%s differs; go test ./test/cluster -run TestDescribe -update writes it:\n%s", golden, got)
+	}
+}
+
+var (
+	update = flag.Bool("update", false, "write the golden file")
+	dates  = regexp.MustCompile(`\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}`)
+	ages   = regexp.MustCompile(`(?m)^(  (?:Normal|Warning) +\S+ +)\S+ +nodevitals`)
+)
+
+// described are the sections about conditions and Events, all at one time.
+func described(out string) string {
+	_, conditions, _ := strings.Cut(out, "\nConditions:\n")
+	conditions, _, _ = strings.Cut(conditions, "\nAddresses:")
+	_, events, _ := strings.Cut(out, "\nEvents:\n")
+	out = "$ kubectl describe node worker-7\nConditions:\n" + conditions + "\nEvents:\n" + events
+	out = dates.ReplaceAllString(out, "Thu, 01 Jan 2026 12:00:00 +0000")
+	out = ages.ReplaceAllString(out, "${1}5s    nodevitals")
+	lines := strings.Split(out, "\n")
+	for i, l := range lines {
+		lines[i] = strings.TrimRight(l, " ")
+	}
+	return strings.Join(lines, "\n")
 }
 
 // TestOthersConditions: what kubelet writes at the same time is never lost, and

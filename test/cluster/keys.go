@@ -122,6 +122,24 @@ func (p *Plane) Client(u User) (*http.Client, error) {
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots}}}, nil
 }
 
+// TokenClient is an HTTP client that comes with a token.
+func (p *Plane) TokenClient(token string) *http.Client {
+	roots := x509.NewCertPool()
+	roots.AddCert(p.keys.ca)
+	return &http.Client{Transport: bearer{token, &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}}
+}
+
+type bearer struct {
+	token string
+	next  http.RoundTripper
+}
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+b.token)
+	return b.next.RoundTrip(r)
+}
+
 // Kubeconfig writes one for u, with a new client certificate in files of its own,
 // and returns its path.
 func (p *Plane) Kubeconfig(u User) (string, error) {

@@ -91,12 +91,29 @@ func newAgent(t *testing.T, node string) *agent {
 	a := &agent{t: t, node: node, dir: t.TempDir()}
 	a.log = filepath.Join(a.dir, "kern.log")
 	makeNode(t, node)
-	token, err := p.Kubectl("", "create", "token", "nodevitals", "-n", "kube-system")
-	a.must(err)
-	a.kubeconfig, _, err = p.TokenKubeconfig(node, strings.TrimSpace(token))
+	var err error
+	a.kubeconfig, _, err = p.TokenKubeconfig(node, podToken(t, node, "nodevitals"))
 	a.must(err)
 	a.must(os.WriteFile(a.log, nil, 0o600))
 	return a
+}
+
+// podToken is the token of the agent's pod on a node, as kubelet would mount it.
+func podToken(t *testing.T, node, account string) string {
+	t.Helper()
+	p := shared.plane
+	pod := account + "-" + node
+	const pods = "/api/v1/namespaces/kube-system/pods"
+	if _, err := p.Do(http.MethodPost, pods, "", fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":%q},
+		"spec":{"serviceAccountName":%q,"automountServiceAccountToken":false,"nodeName":%q,"containers":[{"name":"agent","image":"agent"}]}}`, pod, account, node)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = p.Do(http.MethodDelete, pods+"/"+pod+"?gracePeriodSeconds=0", "", nil) })
+	token, err := p.Kubectl("", "create", "token", account, "-n", "kube-system", "--bound-object-kind=Pod", "--bound-object-name="+pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(token)
 }
 
 // makeNode makes a Node as kubelet does, with its conditions.

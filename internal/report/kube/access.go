@@ -65,7 +65,8 @@ func (a Access) endpoint() (endpoint, error) {
 		return e, err
 	}
 	if a.Impersonate {
-		e.config.Impersonate = transport.ImpersonationConfig{UserName: "system:node:" + a.Node, Groups: []string{"system:nodes"}}
+		// Without groups, which the API server would have to allow one by one.
+		e.config.Impersonate = transport.ImpersonationConfig{UserName: "system:node:" + a.Node}
 	}
 	e.config.UserAgent = a.Agent
 	return e, nil

@@ -152,7 +152,7 @@ func TestNamespacesAreApart(t *testing.T) {
 // record is handed over once: to a reader that follows, and to one that is
 // stopped in the middle of a poll and started anew.
 func TestFlushAnywhere(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(10) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			s := newStorage(t)
 			d := &journald{t: t, storage: s, rnd: rand.New(rand.NewPCG(seed, 1))}

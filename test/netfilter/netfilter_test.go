@@ -4,6 +4,7 @@ package netfilter
 
 import (
 	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -23,7 +24,7 @@ import (
 )
 
 // namespace puts the test, and no other, into a network namespace of its own, and
-// returns a host whose /proc/net is that namespace's.
+// returns a host for it.
 func namespace(t *testing.T) *host.Host {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -34,13 +35,10 @@ func namespace(t *testing.T) *host.Host {
 		t.Skipf("SKIPPED: no network namespace can be made: %v", err)
 	}
 	root := t.TempDir()
-	if err := os.Mkdir(filepath.Join(root, "proc"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(root, "proc/net"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(root, "proc/loadavg"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("/proc/thread-self/net", filepath.Join(root, "proc/net")); err != nil {
 		t.Fatal(err)
 	}
 	h, err := host.New(root)
@@ -48,6 +46,23 @@ func namespace(t *testing.T) *host.Host {
 		t.Fatal(err)
 	}
 	return h
+}
+
+// copyNames gives the host the names of the tables that there are: /proc/net
+// itself is that of the process's first thread.
+func copyNames(t *testing.T, h *host.Host) {
+	t.Helper()
+	for _, name := range []string{"ip_tables_names", "ip6_tables_names"} {
+		raw, err := os.ReadFile("/proc/thread-self/net/" + name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(h.Path("/proc/net/"+name), raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // iptables runs a program of the iptables family, with words; what the kernel
@@ -167,6 +182,7 @@ func none(t *testing.T, h *host.Host, family int) {
 
 func forward(t *testing.T, h *host.Host, family int) []netfilter.Forward {
 	t.Helper()
+	copyNames(t, h)
 	legacy, err := netfilter.Legacy(h, family)
 	if err != nil {
 		t.Fatal(err)
@@ -269,6 +285,7 @@ func TestNftables(t *testing.T) {
 func TestWithoutCapability(t *testing.T) {
 	h := namespace(t)
 	iptables(t, "iptables-legacy", "-P FORWARD DROP")
+	copyNames(t, h)
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {

@@ -9,7 +9,7 @@ type Ref string
 // The types of references.
 const (
 	RefCgroup  = "cgroup"  // absolute path in the host's hierarchy
-	RefPod     = "pod"     // namespace/name, or uid where the name is not known
+	RefPod     = "pod"     // namespace/name, and uid, as far as they are known
 	RefUnit    = "unit"    // systemd unit
 	RefUID     = "uid"     // numeric user id
 	RefMount   = "mount"   // mount point in the host's mount namespace

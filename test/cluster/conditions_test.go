@@ -193,6 +193,39 @@ func TestOthersConditions(t *testing.T) {
 	a.must(<-ended)
 }
 
+// TestPodEvent: what hurts one pod is told about the pod, too, and turns no condition.
+func TestPodEvent(t *testing.T) {
+	t.Parallel()
+	a := newAgent(t, "pods")
+	a.start()
+	a.await("ContainerRuntimeUnhealthy", "False")
+	a.sayAs("kubelet[1234]", `E1122 10:00:00.000000    1234 pod_workers.go:1300] "Error syncing pod, skipping" err="failed to \"StartContainer\" for \"app\" `+
+		`with ImagePullBackOff: \"Back-off pulling image \\\"nginx:bad\\\"\"" pod="default/worker-7c9"`)
+	var pod, node int
+	a.must(Await(patience, func() error {
+		pod, node = 0, 0
+		events := a.events("default")
+		for _, e := range events {
+			switch {
+			case e.Reason != "ImagePullFailure" || e.Type != "Warning":
+			case e.Regarding.Kind == "Pod" && e.Regarding.Name == "worker-7c9" && e.Related.Name == "pods":
+				pod++
+			case e.Regarding.Kind == "Node" && e.Related.Kind == "Pod" && e.Related.Name == "worker-7c9":
+				node++
+			}
+		}
+		if pod != 1 || node != 1 || len(events) != 2 {
+			return fmt.Errorf("%d about the pod, %d about the Node: %+v", pod, node, events)
+		}
+		return nil
+	}))
+	for _, c := range a.conditions() {
+		if c.Status == "True" && c.Type != "Ready" {
+			t.Errorf("%+v", c)
+		}
+	}
+}
+
 // TestRemoval: conditions that are published no more are removed, and cleanup
 // removes all of ours and nothing else.
 func TestRemoval(t *testing.T) {

@@ -198,11 +198,14 @@ func (a *agent) stop() {
 func (a *agent) hang(server string) { a.say("nfs: server " + server + " not responding, still trying") }
 func (a *agent) heal(server string) { a.say("nfs: server " + server + " OK") }
 
-func (a *agent) say(line string) {
+func (a *agent) say(line string) { a.sayAs("kernel", line) }
+
+// sayAs writes a line of a program's.
+func (a *agent) sayAs(program, line string) {
 	a.t.Helper()
 	f, err := os.OpenFile(a.log, os.O_APPEND|os.O_WRONLY, 0o600)
 	a.must(err)
-	_, err = fmt.Fprintf(f, "%s %s kernel: %s\n", time.Now().Format(time.RFC3339Nano), a.node, line)
+	_, err = fmt.Fprintf(f, "%s %s %s: %s\n", time.Now().Format(time.RFC3339Nano), a.node, program, line)
 	a.must(err)
 	a.must(f.Close())
 }

@@ -46,15 +46,17 @@ func (o Owner) String() string {
 	return "unknown"
 }
 
-// Refs are the references by which a problem of the owner is tied to others.
+// Refs are the references by which a problem of the owner is tied to others. A pod
+// has both its name and its uid, since evidence may have either.
 func (o Owner) Refs() []problem.Ref {
 	var refs []problem.Ref
-	switch {
-	case o.Pod != "":
+	if o.Pod != "" {
 		refs = append(refs, problem.NewRef(problem.RefPod, o.Namespace+"/"+o.Pod))
-	case o.PodUID != "":
+	}
+	if o.PodUID != "" {
 		refs = append(refs, problem.NewRef(problem.RefPod, o.PodUID))
-	case o.Unit != "":
+	}
+	if refs == nil && o.Unit != "" {
 		refs = append(refs, problem.NewRef(problem.RefUnit, o.Unit))
 	}
 	if o.UserID != "" {

@@ -92,7 +92,7 @@ func TestOwners(t *testing.T) {
 			problem.NodeScope,
 		},
 		{"/docker/" + apiID, "container cba8680550f6", nil, problem.NodeScope},
-		{apiPod, "pod payments/api-7c9", []problem.Ref{"pod:payments/api-7c9", problem.Ref("cgroup:" + apiPod)}, problem.PodScope},
+		{apiPod, "pod payments/api-7c9", []problem.Ref{"pod:payments/api-7c9", "pod:be5db35861ac2a7b1886bc3f26bc3a2b", problem.Ref("cgroup:" + apiPod)}, problem.PodScope},
 		{apiPod + "/cri-containerd-" + apiID + ".scope", "pod payments/api-7c9 container app", nil, problem.PodScope},
 		{apiPod + "/cri-containerd-" + sideID + ".scope", "pod payments/api-7c9", nil, problem.PodScope},
 		{apiPod + "/cri-containerd-" + pauseID + ".scope", "pod payments/api-7c9", nil, problem.PodScope},

@@ -27,7 +27,9 @@ import (
 //	private           make all mounts our own
 //	proc=OPTIONS      mount a /proc of our own
 //	tmpfs=DIR         mount an empty file system there
+//	bind=FROM=DIR     mount a folder at another place
 //	readonly=DIR      make a folder read-only
+//	mkdir=DIR         make a folder, and those above it
 //	put=FILE=TEXT     write a file
 //	full=DIR          mount a file system without any room there
 //	nofile=N          set the limit on open files
@@ -68,6 +70,11 @@ func take(verb, arg string) error {
 			return err
 		}
 		return unix.Mount("", arg, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")
+	case "bind":
+		from, to, _ := strings.Cut(arg, "=")
+		return unix.Mount(from, to, "", unix.MS_BIND, "")
+	case "mkdir":
+		return os.MkdirAll(arg, 0o755)
 	case "put":
 		file, text, _ := strings.Cut(arg, "=")
 		return os.WriteFile(file, []byte(text), 0o644)
@@ -154,7 +161,8 @@ func hangfs() {
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 }
 
-// deaf accepts connections at unix:PATH or tcp:HOST:PORT, and never answers.
+// deaf accepts connections at ADDRESS, unix:PATH or tcp:HOST:PORT, and never
+// answers.
 func deaf() {
 	network, address, _ := strings.Cut(os.Getenv("ADDRESS"), ":")
 	l, err := net.Listen(network, address)
@@ -170,7 +178,7 @@ func deaf() {
 			go func() { _, _ = io.Copy(io.Discard, c) }()
 		}
 	}()
-	fmt.Println("listening")
+	fmt.Println(l.Addr())
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 	_ = l.Close()
 }

@@ -151,6 +151,29 @@ func TestNoCgroups(t *testing.T) {
 	p.stops()
 }
 
+// TestDeafKubeletAndRuntime: kubelet and the container runtime take connections and
+// never answer.
+func TestDeafKubeletAndRuntime(t *testing.T) {
+	helper.NeedRoot(t)
+	run := t.TempDir() // the runtime's folder under /run
+	runtime := helper.Start(t, "deaf", nil, "ADDRESS=unix:"+run+"/containerd.sock")
+	runtime.Line()
+	kubelet := helper.Start(t, "deaf", nil, "ADDRESS=tcp:127.0.0.1:0")
+	_, port, _ := strings.Cut(kubelet.Line(), ":")
+	p := start(t, options{
+		flags: unix.CLONE_NEWNS,
+		setup: "private tmpfs=/run mkdir=/run/containerd bind=" + run + "=/run/containerd" +
+			" tmpfs=/var/lib mkdir=/var/lib/kubelet put=/var/lib/kubelet/config.yaml=" +
+			`{"kind":"KubeletConfiguration","healthzPort":` + port + "}",
+		more: "  kubelet: {period: 1s, thresholds: {answer: 500ms}}\n  runtime: {period: 1s, thresholds: {answer: 500ms}}\n",
+	})
+	p.endure(func() {
+		p.await(problem.KubeletNotAnswering, "")
+		p.await(problem.RuntimeNotAnswering, "")
+	})
+	p.stops()
+}
+
 // TestLogNobodyReads: who takes the agent's own log does not take it any more.
 func TestLogNobodyReads(t *testing.T) {
 	p := start(t, options{})

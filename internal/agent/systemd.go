@@ -63,9 +63,7 @@ func (n *notes) send(state string) {
 	}
 }
 
-// feedWatchdog tells systemd's watchdog that the loop turns, for as long as it
-// does. A hung mount, disk or probe is no reason to be restarted: that cures none
-// of them.
+// feedWatchdog tells systemd's watchdog that the loop turns, for as long as it does.
 func (l *loop) feedWatchdog(ctx context.Context) {
 	d, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || d == 0 {
@@ -75,13 +73,19 @@ func (l *loop) feedWatchdog(ctx context.Context) {
 	ticker := time.NewTicker(d / 2)
 	defer ticker.Stop()
 	for {
-		if l.stoodStill() <= deadAfter {
-			l.notes.say(daemon.SdNotifyWatchdog)
-		}
+		l.feed()
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// feed tells the watchdog that the loop turns, if it does. A hung mount, disk or
+// probe is no reason to be restarted: that cures none of them.
+func (l *loop) feed() {
+	if l.stoodStill() <= deadAfter {
+		l.notes.say(daemon.SdNotifyWatchdog)
 	}
 }

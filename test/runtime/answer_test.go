@@ -115,7 +115,7 @@ func TestSomethingElseOnTheSocket(t *testing.T) {
 				continue
 			}
 		}, "does not speak the protocol"},
-		{"hangs up", func(io.ReadWriteCloser) {}, "does not speak the protocol"},
+		{"hangs up", func(io.ReadWriteCloser) {}, "containerd fails to answer"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			l := listen(t)

@@ -120,7 +120,7 @@ func TestFailures(t *testing.T) {
 		{"nobody accepts", unanswered, Silent, "Version"},
 		{"silent", raw(t, silent), Silent, "Version"},
 		{"hangs in a call", (&fake{hang: "ListPodSandbox"}).serve(t), Silent, "ListPodSandbox"},
-		{"hangs up", raw(t, func(net.Conn) {}), Foreign, "Version"},
+		{"hangs up", raw(t, func(net.Conn) {}), Broken, "Version"},
 		{"HTTP/1", raw(t, http1), Foreign, "HTTP/1.1"},
 		{"noise", raw(t, noise), Foreign, "Version"},
 		{"headers without end", raw(t, hello), Broken, "Version"},
@@ -135,6 +135,9 @@ func TestFailures(t *testing.T) {
 			_, err := c.Version(ctx)
 			if err == nil {
 				_, err = c.Sandboxes(ctx)
+			}
+			if err == nil {
+				t.Fatal("it answers")
 			}
 			if FailureOf(err) != tc.want || !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("failure %d: %v; want %d that says %q", FailureOf(err), err, tc.want, tc.says)

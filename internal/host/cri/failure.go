@@ -103,6 +103,11 @@ func callFailure(err error) Failure {
 		}
 		return Unsupported
 	case codes.Unavailable:
+		for _, words := range []string{"EOF", "broken pipe", "connection reset"} {
+			if strings.Contains(s.Message(), words) {
+				return Broken // it hung up
+			}
+		}
 		// Before the first frame, or in the middle of one; grpc has words only.
 		for _, words := range []string{"error reading server preface", "frame too large", "connection closed before server preface", "http2:"} {
 			if strings.Contains(s.Message(), words) {

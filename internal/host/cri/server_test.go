@@ -46,32 +46,30 @@ type fake struct {
 	stop       chan struct{}
 }
 
-func (f *fake) wait(ctx context.Context, call string) {
+// wait is until the end of the test, also when the caller has long given up.
+func (f *fake) wait(call string) {
 	if f.hang == call {
-		select {
-		case <-ctx.Done():
-		case <-f.stop:
-		}
+		<-f.stop
 	}
 }
 
-func (f *fake) Version(ctx context.Context, _ *runtime.VersionRequest) (*runtime.VersionResponse, error) {
-	f.wait(ctx, "Version")
+func (f *fake) Version(_ context.Context, _ *runtime.VersionRequest) (*runtime.VersionResponse, error) {
+	f.wait("Version")
 	return &runtime.VersionResponse{RuntimeName: "fake", RuntimeVersion: "1.0"}, nil
 }
 
-func (f *fake) Status(ctx context.Context, r *runtime.StatusRequest) (*runtime.StatusResponse, error) {
-	f.wait(ctx, "Status")
+func (f *fake) Status(_ context.Context, _ *runtime.StatusRequest) (*runtime.StatusResponse, error) {
+	f.wait("Status")
 	return f.status, nil
 }
 
-func (f *fake) ListPodSandbox(ctx context.Context, _ *runtime.ListPodSandboxRequest) (*runtime.ListPodSandboxResponse, error) {
-	f.wait(ctx, "ListPodSandbox")
+func (f *fake) ListPodSandbox(_ context.Context, _ *runtime.ListPodSandboxRequest) (*runtime.ListPodSandboxResponse, error) {
+	f.wait("ListPodSandbox")
 	return &runtime.ListPodSandboxResponse{Items: f.sandboxes}, nil
 }
 
-func (f *fake) ListContainers(ctx context.Context, _ *runtime.ListContainersRequest) (*runtime.ListContainersResponse, error) {
-	f.wait(ctx, "ListContainers")
+func (f *fake) ListContainers(_ context.Context, _ *runtime.ListContainersRequest) (*runtime.ListContainersResponse, error) {
+	f.wait("ListContainers")
 	return &runtime.ListContainersResponse{Containers: f.containers}, nil
 }
 

@@ -29,6 +29,9 @@ func (r *resolver) resolve(c problem.Claim) problem.Claim {
 	if device, ok := refOf(c.Touches, problem.RefDevice); ok {
 		c = r.ofDevice(c, device)
 	}
+	if c.Kind == problem.NoSpaceLeft {
+		c = r.ofPath(c)
+	}
 	if netns, ok := refOf(c.Touches, problem.RefNetns); ok {
 		c = r.ofNetns(c, netns)
 	}

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -9,7 +11,7 @@ import (
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
-// This file: from a device, as the kernel's lines name it, to its mount point.
+// This file: from a device or a path, as lines name it, to its mount point.
 
 const (
 	// mountsFor is how long a mount table is good for naming what a line is about: a
@@ -21,16 +23,11 @@ const (
 
 // ofDevice ties a device to where it is mounted.
 func (r *resolver) ofDevice(c problem.Claim, device string) problem.Claim {
-	now, goodFor := r.node.Host.Clock.Boot(), mountsFor
+	goodFor := mountsFor
 	if c.Resolves {
 		goodFor = newMountsFor
 	}
-	if r.read == 0 || now-r.read > goodFor {
-		// Of a table with a bad line the rest still helps; without any, claims keep
-		// their device.
-		r.table, _ = mounts.Read(r.node.Host)
-		r.read = now
-	}
+	r.readMounts(goodFor)
 	m, ok := r.mountOf(device)
 	if !ok {
 		return c
@@ -40,6 +37,37 @@ func (r *resolver) ofDevice(c problem.Claim, device string) problem.Claim {
 		c.LogOnly = !r.showsReadonly(m.FSType)
 	}
 	return touch(c, problem.NewRef(problem.RefMount, m.Point))
+}
+
+// ofPath ties a claim about a path, which its rule gives as a mount, to the file
+// system on which that lies.
+func (r *resolver) ofPath(c problem.Claim) problem.Claim {
+	i := slices.IndexFunc(c.Touches, func(t problem.Ref) bool { return t.Type() == problem.RefMount })
+	if i < 0 {
+		return c
+	}
+	path := c.Touches[i].ID()
+	c.Touches = slices.Delete(slices.Clone(c.Touches), i, i+1)
+	r.readMounts(mountsFor)
+	m, ok := r.table.At(path)
+	for ok && m.FSType == "overlay" && m.Point != "/" {
+		m, ok = r.table.At(filepath.Dir(m.Point)) // its upper folder is where the runtime keeps it
+	}
+	if !ok {
+		return c
+	}
+	c.Subject = m.Point // as the probe calls it
+	return touch(c, problem.NewRef(problem.RefMount, m.Point))
+}
+
+// readMounts reads the mount table, unless it has been read within goodFor.
+func (r *resolver) readMounts(goodFor time.Duration) {
+	if now := r.node.Host.Clock.Boot(); r.read == 0 || now-r.read > goodFor {
+		// Of a table with a bad line the rest still helps; without any, claims keep
+		// what they have.
+		r.table, _ = mounts.Read(r.node.Host)
+		r.read = now
+	}
 }
 
 // mountOf finds the first mount of a device by its number, since the table may

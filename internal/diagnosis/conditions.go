@@ -123,7 +123,7 @@ func Headline(p problem.Problem) string {
 // where it is anything but a plain path or name.
 func next(def problem.Definition, subject string) string {
 	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-:@", r)
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-:@~", r)
 	}
 	if strings.ContainsFunc(subject, func(r rune) bool { return !plain(r) }) {
 		subject = "'" + strings.ReplaceAll(subject, "'", `'\''`) + "'"

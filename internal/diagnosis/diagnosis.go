@@ -108,16 +108,22 @@ func (d *diagnosis) linked(i int) []int {
 // explains applies the rules of a tie: the edge's own narrowing, a refusal only
 // by a refusal, common references, and the order in time.
 func (d *diagnosis) explains(edge problem.Edge, cause, effect problem.Tracked) bool {
+	return concerns(edge, effect) && d.tied(edge, cause, effect) && inTime(cause, effect)
+}
+
+// tied is all but the order in time.
+func (d *diagnosis) tied(edge problem.Edge, cause, effect problem.Tracked) bool {
 	switch {
-	case !concerns(edge, effect):
-		return false
 	case edge.Refused && !cause.Refused:
 		return false
 	case len(edge.Touching) > 0 && !problem.AnyReaches(edge.Touching, cause.Touches):
 		return false
-	case !d.ofTheNode(cause) && !problem.AnyReaches(cause.Touches, effect.Touches):
-		return false
 	}
+	return d.ofTheNode(cause) || problem.AnyReaches(cause.Touches, effect.Touches)
+}
+
+// inTime: the cause began no later than its effect, as far as that can be told.
+func inTime(cause, effect problem.Tracked) bool {
 	return cause.Since <= effect.Since+cause.Period+slack
 }
 
@@ -178,8 +184,14 @@ func (d *diagnosis) examined(i int, def problem.Definition) []string {
 	return out
 }
 
+// isCause: a problem of the kind is a cause of problem i, at whatever remove.
 func (d *diagnosis) isCause(i int, kind problem.Kind) bool {
-	return slices.ContainsFunc(d.direct[i], func(c int) bool { return d.Problems[c].Kind == kind })
+	for c, p := range d.Problems {
+		if c != i && p.Kind == kind && d.leads(i, c, nil) {
+			return true
+		}
+	}
+	return false
 }
 
 // alibi says why no problem of edge.Kind explains the effect: its measurements
@@ -199,9 +211,13 @@ func (d *diagnosis) alibi(edge problem.Edge, effect problem.Tracked) []string {
 			out = append(out, fmt.Sprintf("not %s: %s", resourceName(m), problem.Share(m)))
 		}
 	}
+	active := func(t problem.Tracked) bool { return t.Kind == edge.Kind }
+	late := func(t problem.Tracked) bool { return active(t) && d.tied(edge, t, effect) && !inTime(t, effect) }
 	switch {
+	case slices.ContainsFunc(d.Problems, late):
+		out = []string{fmt.Sprintf("%s is there too, but began later", edge.Kind)}
 	case len(out) > 0:
-	case slices.ContainsFunc(d.Problems, func(t problem.Tracked) bool { return t.Kind == edge.Kind }):
+	case slices.ContainsFunc(d.Problems, active):
 		out = append(out, fmt.Sprintf("%s is there too, but nothing ties it to this", edge.Kind))
 	case status.State == problem.Fine:
 		out = append(out, fmt.Sprintf("not %s", edge.Kind))

@@ -84,7 +84,7 @@ func TestBuiltinCauses(t *testing.T) {
 			"DaemonFilesNearLimit! CgroupLeak",
 		RuntimeDeadlineExceeded: "TasksStuckOnMount~ MountNotAnswering ForkRefused DiskHung IOStall NoSpaceLeft MemoryStall " +
 			"DaemonFilesNearLimit! CgroupLeak CNIFailure",
-		SandboxRecreated:           "CNIFailure NodeAllocatableOOM SandboxLimitTooSmall",
+		SandboxRecreated:           "CNIFailure CgroupCreationRefused NodeAllocatableOOM SandboxLimitTooSmall",
 		CNIFailure:                 "PodIPsNearLimit! CNIAgentDown CNINotReady ForkRefused IptablesFailure",
 		RuntimeDown:                "NoSpaceLeft ReadonlyFilesystem NodeOOM~",
 		KubeletDown:                "NodeOOM~ CgroupDriverMismatch QOSCgroupFailure NoSpaceLeft KubeletCertificateExpiring!",
@@ -95,6 +95,7 @@ func TestBuiltinCauses(t *testing.T) {
 		ContainerNotStopping:       "TasksStuckOnMount MountNotAnswering DiskHung",
 		TaskHung:                   "TasksStuckOnMount MountNotAnswering DiskHung",
 		VolumeOperationStuck:       "MountNotAnswering BlockDeviceError DiskHung",
+		FilesystemSpaceLow:         "DeletedFilesHoldSpace",
 		NoSpaceLeft:                "FilesystemSpaceLow! FilesystemInodesLow! DeletedFilesHoldSpace",
 		InotifyRefused:             "InotifyInstancesNearLimit! InotifyWatchesNearLimit!",
 		CgroupCreationRefused:      "CgroupLeak! MemoryFragmented=ENOMEM MemoryStall=ENOMEM KernelMemoryGrowth=ENOMEM",

@@ -36,7 +36,7 @@ func mountKinds() []Definition {
 				"is a mount that answers, but each time with an error, such as a stale file handle.",
 			Remedy: "Bring the server back; the waiting tasks then go on. If it will not come back: `umount -f` then " +
 				"`umount -l` for NFS; for FUSE write 1 to /sys/fs/fuse/connections/N/abort.",
-			Next: "grep ' {subject} ' /proc/self/mountinfo",
+			Next: "grep -F {subject} /proc/self/mountinfo",
 		},
 		{
 			Kind: NFSServerNotResponding, Condition: MountHung,

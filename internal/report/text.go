@@ -94,7 +94,7 @@ func (t *text) problem(p problem.Problem, now time.Time) {
 	}
 	t.causes(p.Causes, 0)
 	if p.Note != "" {
-		t.field("cause", p.Note)
+		t.field("cause", strings.TrimPrefix(p.Note, "cause "))
 	}
 	if len(p.Effects) > 0 {
 		t.field("explains", clean(strings.Join(p.Effects, ", ")))
@@ -150,12 +150,12 @@ func (t *text) causes(causes []problem.Cause, depth int) {
 		if c.Subject != "" && !strings.Contains(c.Message, c.Subject) {
 			title += " " + clean(c.Subject)
 		}
-		label := "cause"
+		label, branch := "cause", ""
 		if depth > 0 {
-			title = strings.Repeat("   ", depth-1) + "└─ " + title
-			label = ""
+			label, branch = "", strings.Repeat("   ", depth-1)+"└─ "
 		}
-		t.field(label, title+": "+clean(c.Message))
+		lead := "  " + t.dim(fmt.Sprintf("%-*s", labelWidth-2, label)) + branch
+		t.wrapped(lead, labelWidth+utf8.RuneCountInString(branch), title+": "+clean(c.Message))
 		t.causes(c.Causes, depth+1)
 	}
 }

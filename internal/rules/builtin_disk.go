@@ -12,6 +12,7 @@ func diskRules() []Rule {
 		{
 			Kind: problem.NoSpaceLeft, Sources: Host,
 			Pattern: `(?:(?P<path>/[^\s:"\\]+)\\*"?: )?(?:[Nn]o space left on device|\(28: No space left)`, Exclude: notDisk,
+			Touches: []string{"mount:{path}"},
 			Message: "[{identifier}: ]a write[ to {path}] failed: no space left on device",
 		},
 		{

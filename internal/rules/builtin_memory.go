@@ -83,12 +83,12 @@ func memoryRules() []Rule {
 			// empty cpuset's, and of inotify those of its watches.
 			Kind: problem.CgroupCreationRefused, Name: "space", Sources: Host, Error: problem.ENOSPC,
 			Pattern: makeCgroup + `[Nn]o space left on device`, Exclude: notMakeCgroup,
-			Message: "the kernel refused to make a cgroup[ at {path}]: no space left on device",
+			Message: "the kernel refused to make a cgroup[ at {path}]: no space left on device", Touches: []string{"node"},
 		},
 		{
 			Kind: problem.CgroupCreationRefused, Name: "memory", Sources: Host, Error: problem.ENOMEM,
 			Pattern: makeCgroup + `[Cc]annot allocate memory`, Exclude: notMakeCgroup,
-			Message: "the kernel refused to make a cgroup[ at {path}]: cannot allocate memory",
+			Message: "the kernel refused to make a cgroup[ at {path}]: cannot allocate memory", Touches: []string{"node"},
 		},
 	}
 }

@@ -32,7 +32,7 @@ func networkRules() []Rule {
 				`|[Ee]rror creating ip ?set|[Ff]ailed to make sure ip ?set` +
 				`|holding the xtables lock` +
 				`|[Ff]ailed to [Pp]rogram (?:FILTER|NAT) chain|[Ii]ptables failed: `,
-			Message: "iptables rules or ip sets cannot be written",
+			Message: "iptables rules or ip sets cannot be written", Touches: []string{"node"},
 		},
 		{
 			// CoreDNS asks upstream in vain; the address behind -> is who did not answer.

@@ -126,13 +126,9 @@ func (t *teller) begun(k eventKey, p problem.Problem, now time.Time) *telling {
 	next := told{
 		eventKey: k, Severity: p.Severity, Namespace: namespaceOf(k), Count: 1, Last: now, Since: p.Since, Lines: p.Lines, Active: true,
 	}
-	note := diagnosis.Headline(p)
-	if p.Next != "" {
-		note += ". Next: " + p.Next
-	}
 	switch {
 	case !known, p.Severity > old.Severity, !old.Active && now.Sub(old.Last) > seriesGap:
-		return &telling{told: next, create: true, note: bounded(note)}
+		return &telling{told: next, create: true, note: Note(p)}
 	case !old.Active:
 		next.Count = old.Count + 1
 	case p.Lines > old.Lines && now.Sub(old.Last) >= recount:
@@ -142,6 +138,15 @@ func (t *teller) begun(k eventKey, p problem.Problem, now time.Time) *telling {
 	}
 	next.Name, next.Severity = old.Name, old.Severity
 	return &telling{told: next}
+}
+
+// Note is what an Event says of a problem: its cause first, and what to do next.
+func Note(p problem.Problem) string {
+	note := diagnosis.Headline(p)
+	if p.Next != "" {
+		note += ". Next: " + p.Next
+	}
+	return bounded(note)
 }
 
 // ended is what to tell of a problem that stands no more, nil if that is nothing.

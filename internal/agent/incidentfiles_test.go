@@ -1,0 +1,257 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/internal/report"
+	"github.com/nodevitals/nodevitals/internal/report/kube"
+)
+
+// This file: what is published of an incident, against its golden files.
+
+const incidentDir = "../../test/incidents"
+
+// unexercised are edges of the catalogue that no incident shows.
+func unexercised() []string {
+	return []string{
+		"KubeletDown <- NodeOOM",
+		"KubeletDown <- CgroupDriverMismatch",
+		"KubeletDown <- QOSCgroupFailure",
+		"KubeletDown <- NoSpaceLeft",
+		"KubeletDown <- KubeletCertificateExpiring",
+		"PLEGUnhealthy <- RuntimeNotAnswering",
+		"PLEGUnhealthy <- RuntimeDeadlineExceeded",
+		"PLEGUnhealthy <- DiskHung",
+		"PLEGUnhealthy <- IOStall",
+		"PLEGUnhealthy <- MemoryStall",
+		"PLEGUnhealthy <- CPUStarvation",
+		"FrequentKubeletRestart <- NodeOOM",
+		"FrequentKubeletRestart <- CgroupDriverMismatch",
+		"FrequentKubeletRestart <- QOSCgroupFailure",
+		"FrequentKubeletRestart <- NoSpaceLeft",
+		"FrequentKubeletRestart <- KubeletCertificateExpiring",
+		"KubeletCertificateExpiring <- ClockJumped",
+		"QOSCgroupFailure <- CgroupDriverMismatch",
+		"APIServerUnreachable <- DNSFailure",
+		"APIServerUnreachable <- DefaultRouteMissing",
+		"APIServerUnreachable <- LinkFault",
+		"APIServerUnreachable <- KubeletCertificateExpiring",
+		"APIServerUnreachable <- ClockJumped",
+		"EvictionImminent <- FilesystemSpaceLow",
+		"EvictionImminent <- FilesystemSpaceLow",
+		"EvictionImminent <- FilesystemInodesLow",
+		"EvictionImminent <- FilesystemInodesLow",
+		"EvictionImminent <- NodeThreadsNearLimit",
+		"EvictionImminent <- MemoryStall",
+		"RuntimeDown <- NodeOOM",
+		"RuntimeNotAnswering <- TasksStuckOnMount",
+		"RuntimeNotAnswering <- MountNotAnswering",
+		"RuntimeNotAnswering <- ForkRefused",
+		"RuntimeNotAnswering <- DiskHung",
+		"RuntimeNotAnswering <- IOStall",
+		"RuntimeNotAnswering <- NoSpaceLeft",
+		"RuntimeNotAnswering <- MemoryStall",
+		"RuntimeNotAnswering <- DaemonFilesNearLimit",
+		"RuntimeNotAnswering <- CgroupLeak",
+		"RuntimeDeadlineExceeded <- TasksStuckOnMount",
+		"RuntimeDeadlineExceeded <- MountNotAnswering",
+		"RuntimeDeadlineExceeded <- DiskHung",
+		"RuntimeDeadlineExceeded <- IOStall",
+		"RuntimeDeadlineExceeded <- NoSpaceLeft",
+		"RuntimeDeadlineExceeded <- MemoryStall",
+		"RuntimeDeadlineExceeded <- DaemonFilesNearLimit",
+		"RuntimeDeadlineExceeded <- CgroupLeak",
+		"RuntimeDeadlineExceeded <- CNIFailure",
+		"ContainerNotStopping <- MountNotAnswering",
+		"ContainerNotStopping <- DiskHung",
+		"SandboxNameConflict <- RuntimeDeadlineExceeded",
+		"SandboxNameConflict <- MountNotAnswering",
+		"ForkRefused <- NodeThreadsNearLimit",
+		"ForkRefused <- UserProcessesNearLimit",
+		"NoSpaceLeft <- FilesystemInodesLow",
+		"NoSpaceLeft <- DeletedFilesHoldSpace",
+		"VolumeOperationStuck <- BlockDeviceError",
+		"VolumeOperationStuck <- DiskHung",
+		"MountNotAnswering <- FUSEServerNotAnswering",
+		"NFSServerNotResponding <- DefaultRouteMissing",
+		"InotifyRefused <- InotifyInstancesNearLimit",
+		"CgroupCreationRefused <- MemoryFragmented",
+		"CgroupCreationRefused <- MemoryStall",
+		"CgroupCreationRefused <- KernelMemoryGrowth",
+		"PageAllocationFailure <- MemoryFragmented",
+		"PageAllocationFailure <- MemoryStall",
+		"PageAllocationFailure <- KernelMemoryGrowth",
+		"TaskHung <- TasksStuckOnMount",
+		"TaskHung <- MountNotAnswering",
+		"TaskHung <- DiskHung",
+		"CNIFailure <- CNIAgentDown",
+		"CNIFailure <- CNINotReady",
+		"CNIFailure <- ForkRefused",
+		"CNIFailure <- IptablesFailure",
+		"ServiceIPUnreachable <- KubeProxyDown",
+		"ServiceIPUnreachable <- IptablesFailure",
+		"ServiceIPUnreachable <- ForwardPolicyDrop",
+		"IptablesFailure <- ForkRefused",
+		"DNSFailure <- IPForwardingOff",
+		"DNSFailure <- ForwardPolicyDrop",
+		"DNSFailure <- ToolMissing",
+		"DNSFailure <- KubeProxyDown",
+		"DNSFailure <- ResolvConfInvalid",
+		"DNSFailure <- DefaultRouteMissing",
+		"DNSFailure <- NeighbourTableNearLimit",
+		"SandboxRecreated <- NodeAllocatableOOM",
+		"SandboxRecreated <- SandboxLimitTooSmall",
+	}
+}
+
+// TestIncidents: in each incident the causes are named, as they are shown
+// everywhere, and in its counter-example nobody is blamed falsely.
+func TestIncidents(t *testing.T) {
+	files, err := filepath.Glob(incidentDir + "/*/incident.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no incidents", err)
+	}
+	shown := map[string]bool{}
+	for _, file := range files {
+		dir := filepath.Dir(file)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			t.Run("incident", func(t *testing.T) {
+				p := newPlayer(t, dir, readIncident(t, file))
+				s := p.play()
+				compare(t, filepath.Join(dir, "want.txt"), reportText(t, p, s))
+				compare(t, filepath.Join(dir, "want.json"), reportJSON(t, s))
+				compare(t, filepath.Join(dir, "want.prom"), reportMetrics(t, s))
+				compare(t, filepath.Join(dir, "want-kube.txt"), reportKube(p, s))
+				for _, problem := range s.Problems {
+					for _, c := range problem.Causes {
+						shown[string(problem.Kind)+" <- "+string(c.Kind)] = true
+					}
+				}
+			})
+			t.Run("counter-example", func(t *testing.T) {
+				p := newPlayer(t, dir, readIncident(t, filepath.Join(dir, "counter.yaml")))
+				s := p.play()
+				compare(t, filepath.Join(dir, "counter-want.txt"), reportText(t, p, s)+reportKube(p, s))
+			})
+		})
+	}
+	if !t.Failed() {
+		checkEdges(t, shown)
+	}
+}
+
+// checkEdges: each edge of the catalogue is shown by an incident, or is known not to be.
+func checkEdges(t *testing.T, shown map[string]bool) {
+	t.Helper()
+	all := 0
+	for _, d := range problem.Builtin().All() {
+		for _, e := range d.Causes {
+			edge := string(d.Kind) + " <- " + string(e.Kind)
+			all++
+			switch allowed := slices.Contains(unexercised(), edge); {
+			case !shown[edge] && !allowed:
+				t.Errorf("no incident shows %s", edge)
+			case shown[edge] && allowed:
+				t.Errorf("%s is shown by now; unexercised need not list it", edge)
+			}
+		}
+	}
+	t.Logf("incidents show %d of %d edges", len(shown), all)
+}
+
+func compare(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (-update accepts):\n--- got\n%s--- want\n%s", file, got, want)
+	}
+}
+
+// reportText is the report for a terminal. Of the vital signs that are fine only
+// those with numbers are of interest here.
+func reportText(t *testing.T, p *player, s *problem.Snapshot) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := report.Text(&b, s, p.state.agent.catalogue, report.TextOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for line := range strings.Lines(b.String()) {
+		if !strings.HasPrefix(line, "  ok ") && !strings.HasPrefix(line, strings.Repeat(" ", 31)) {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
+// reportJSON are the problems of the JSON report.
+func reportJSON(t *testing.T, s *problem.Snapshot) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := report.JSON(&b, s); err != nil {
+		t.Fatal(err)
+	}
+	var parts struct {
+		Problems json.RawMessage `json:"problems"`
+	}
+	if err := json.Unmarshal(b.Bytes(), &parts); err != nil {
+		t.Fatal(err)
+	}
+	return string(parts.Problems) + "\n"
+}
+
+// reportMetrics are the series that say what is wrong.
+func reportMetrics(t *testing.T, s *problem.Snapshot) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := report.Prometheus(&b, s); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for line := range strings.Lines(b.String()) {
+		for _, family := range []string{"nodevitals_problem{", "nodevitals_root_cause{", "nodevitals_condition{"} {
+			if strings.HasPrefix(line, family) && strings.HasSuffix(line, " 1\n") && !strings.Contains(line, `status="false"`) {
+				out.WriteString(line)
+			}
+		}
+	}
+	return out.String()
+}
+
+// reportKube is what stands on the Node and what its Events said: conditions that
+// are not simply healthy, each problem as an Event tells it, and when it began
+// and ended by the agent's own account.
+func reportKube(p *player, s *problem.Snapshot) string {
+	var b strings.Builder
+	b.WriteString("conditions\n")
+	for _, c := range kube.Conditions(s, kube.ConditionOptions{}) {
+		if c.Reason != "Healthy" {
+			fmt.Fprintf(&b, "  %s=%s %s\n    %s\n", c.Type, c.Status, c.Reason, c.Message)
+		}
+	}
+	b.WriteString("events\n")
+	for _, problem := range s.Problems {
+		fmt.Fprintf(&b, "  %s\n    %s\n", strings.TrimSpace(string(problem.Kind)+" "+problem.Subject), kube.Note(problem))
+	}
+	b.WriteString("history\n")
+	for line := range strings.Lines(p.history.b.String()) {
+		b.WriteString("  " + line)
+	}
+	return b.String()
+}

@@ -95,6 +95,13 @@ image: ## Make dist/nodevitals-image.tar, an OCI image for amd64 and arm64, with
 	$(GO) run ./deploy/image -o dist/nodevitals-image.tar -version $(VERSION) amd64=dist/agent-amd64 arm64=dist/agent-arm64
 	@ls -l dist/nodevitals-image.tar
 
+.PHONY: dist
+dist: image $(GOBIN)/helm ## Make all of a release in dist/: binaries, image, chart, manifests, SBOM, checksums
+	$(GOBIN)/helm package deploy/chart/nodevitals --destination dist >/dev/null
+	cp deploy/manifests/nodevitals.yaml dist/
+	$(GO) run ./deploy/sbom $(VERSION) dist/agent-amd64 dist/agent-arm64 > dist/nodevitals.cdx.json
+	cd dist && rm -f SHA256SUMS && sha256sum * > SHA256SUMS && cat SHA256SUMS
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf bin dist .cache

@@ -87,6 +87,10 @@ generate: ## Make the files that are made of the code: docs, alert rules, parts 
 	$(GO) run ./deploy/alerts
 	$(GO) run ./deploy/schema
 
+.PHONY: bench-cluster
+bench-cluster: ## Measure 5,000 agents at one real API server, beside as many node-problem-detectors (half an hour)
+	$(GO) run ./test/scale
+
 .PHONY: image
 image: ## Make dist/nodevitals-image.tar, an OCI image for amd64 and arm64, without Docker
 	mkdir -p dist

@@ -189,9 +189,14 @@ var errGivenUp = errors.New("given up")
 // Await calls check until it has no error, and returns its last one when the time
 // is up.
 func Await(within time.Duration, check func() error) error {
+	return AwaitEvery(50*time.Millisecond, within, check)
+}
+
+// AwaitEvery is Await for a check that is dear.
+func AwaitEvery(pause, within time.Duration, check func() error) error {
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
-	again := time.NewTicker(50 * time.Millisecond)
+	again := time.NewTicker(pause)
 	defer again.Stop()
 	for {
 		err := check()

@@ -1,0 +1,137 @@
+// Command scale runs thousands of agents' reporters against one real API server,
+// and beside them as many that write as node-problem-detector does: in the quiet,
+// when all nodes fail at once, and when the API server dies and comes back. It
+// prints what each asks of the API server. See `make bench-cluster`.
+//
+// Clients and API server share the machine, so that rates and waits are those of
+// the whole; the API server's CPU is its own.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/nodevitals/nodevitals/test/cluster"
+)
+
+type options struct {
+	agents        int
+	quiet, outage time.Duration
+	within        time.Duration
+}
+
+func main() {
+	var o options
+	flag.IntVar(&o.agents, "agents", 5000, "how many nodes")
+	flag.DurationVar(&o.quiet, "quiet", 2*time.Minute, "how long to look at nodes on which nothing happens")
+	flag.DurationVar(&o.outage, "outage", time.Minute, "how long the API server is away")
+	flag.DurationVar(&o.within, "within", 10*time.Minute, "how long to wait for all nodes to be written")
+	flag.Parse()
+	if err := run(o); err != nil {
+		fmt.Fprintln(os.Stderr, "scale:", err)
+		os.Exit(1)
+	}
+}
+
+func run(o options) error {
+	binary, err := cluster.Binary()
+	if err != nil {
+		return err
+	}
+	var rows []row
+	for _, f := range []struct {
+		name string
+		make func(*world) fleet
+	}{{"nodevitals", newAgents}, {"as node-problem-detector", newDetectors}} {
+		of, err := try(o, binary, f.name, f.make)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+		rows = append(rows, of...)
+	}
+	return table(o, rows)
+}
+
+// try puts one fleet through everything, on an API server of its own.
+func try(o options, binary, name string, make func(*world) fleet) ([]row, error) {
+	w, err := newWorld(o, binary)
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
+	say("%s: %d agents start", name, o.agents)
+	f := make(w)
+	defer f.stop()
+	var rows []row
+	phase := func(what string, do func() error) error {
+		before, err := w.measure()
+		if err != nil {
+			return err
+		}
+		if err := do(); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		after, err := w.measure()
+		if err != nil {
+			return err
+		}
+		rows = append(rows, row{fleet: name, phase: what, sample: after.minus(before), agents: o.agents, rss: after.rss})
+		say("%s: %s: done", name, what)
+		return nil
+	}
+	steps := []struct {
+		what string
+		do   func() error
+	}{
+		{"start", func() error { f.start(); return f.await(false, o.within) }},
+		{"quiet", func() error { <-time.After(o.quiet); return nil }},
+		{"all fail at once", func() error { f.turn(true); return f.await(true, o.within) }},
+		{"API server away, all well by then", func() error {
+			w.plane.API.Kill()
+			f.turn(false)
+			<-time.After(o.outage)
+			return nil
+		}},
+		{"API server back", func() error {
+			if err := w.plane.API.Start(); err != nil {
+				return err
+			}
+			return f.await(false, o.within)
+		}},
+		{"two minutes after", func() error { <-time.After(2 * time.Minute); return nil }},
+	}
+	for _, s := range steps {
+		if err := phase(s.what, s.do); err != nil {
+			return rows, err
+		}
+	}
+	return rows, nil
+}
+
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
+}
+
+// row is a phase of a fleet.
+type row struct {
+	fleet, phase string
+	agents       int
+	rss          int64
+	sample
+}
+
+func table(o options, rows []row) error {
+	fmt.Printf("\n%d agents, one API server and etcd on the same machine\n\n", o.agents)
+	// Flush tells what could not be written.
+	t := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', tabwriter.AlignRight)
+	_, _ = fmt.Fprintln(t, "agents\tphase\ttime\twrites\twrites/s\tEvents\trefused\tp50\tp99\tAPI server CPU\tetcd CPU\tAPI server memory\tbytes an agent\tconnections\t")
+	for _, r := range rows {
+		s := r.wall.Seconds()
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%.0f s\t%d\t%.0f\t%d\t%d\t%s\t%s\t%.1f s\t%.1f s\t%d MiB\t%.1f KiB\t%d\t\n", r.fleet, r.phase, s, r.writes, float64(r.writes)/s,
+			r.events, r.refused, r.quantile(0.5), r.quantile(0.99), r.apiCPU.Seconds(), r.etcdCPU.Seconds(), r.rss>>20, float64(r.bytes)/1024/float64(r.agents), r.connections)
+	}
+	return t.Flush()
+}

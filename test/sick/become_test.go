@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -108,8 +109,43 @@ func forker() {
 	}
 }
 
-// glutton takes more memory at each order, as many bytes as it says.
+// reader goes into the cgroup JOIN and reads FILE again and again. Its pages fill
+// the cgroup, and may all be dropped.
+func reader() {
+	if err := take("join", os.Getenv("JOIN")); err != nil {
+		helper.Fail(err)
+	}
+	f, err := os.Open(os.Getenv("FILE"))
+	if err != nil {
+		helper.Fail(err)
+	}
+	stop := make(chan struct{})
+	go func() {
+		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+		close(stop)
+	}()
+	buf := make([]byte, 1<<20)
+	for again := time.NewTicker(100 * time.Millisecond); ; {
+		for offset := int64(0); ; {
+			n, err := f.ReadAt(buf, offset)
+			if offset += int64(n); err != nil {
+				break
+			}
+		}
+		fmt.Println("read")
+		select {
+		case <-again.C:
+		case <-stop:
+			return
+		}
+	}
+}
+
+// glutton goes into the cgroup JOIN and takes more memory at each order, as many bytes as it says.
 func glutton() {
+	if err := take("join", os.Getenv("JOIN")); err != nil {
+		helper.Fail(err)
+	}
 	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0); err != nil {
 		helper.Fail(err)
 	}

@@ -141,41 +141,61 @@ func TestNoRoomToStart(t *testing.T) {
 	}
 }
 
-// TestFullMemoryCgroup: the agent's own cgroup is at its memory limit, and others
-// in it are killed there.
+// TestFullMemoryCgroup: the agent's own cgroup is at its memory limit all the time,
+// full of what a process in it reads; and in another pod somebody is killed.
 func TestFullMemoryCgroup(t *testing.T) {
-	// In a pod of its own, as the DaemonSet's are.
-	const uid = "5382cf41-0000-4000-8000-00000000c0de"
-	_, dir := newCgroup(t, cgroup.ControllerMemory, "kubepods/burstable/pod"+uid)
-	const limit = 96 << 20
-	file := filepath.Join(dir, "memory.limit_in_bytes")
-	if _, err := os.Stat(file); err != nil {
-		file = filepath.Join(dir, "memory.max")
+	// In pods, as the DaemonSet's are.
+	const uid, other = "5382cf41-0000-4000-8000-00000000c0de", "5382cf41-0000-4000-8000-00000000beef"
+	_, own := newCgroup(t, cgroup.ControllerMemory, "kubepods/burstable/pod"+uid)
+	theirs := filepath.Join(filepath.Dir(own), "pod"+other)
+	if err := os.Mkdir(theirs, 0o755); err != nil {
+		t.Fatal(err)
 	}
-	write(t, file, strconv.Itoa(limit))
-	p := start(t, options{setup: "join=" + dir})
+	t.Cleanup(func() { removeCgroup(t, theirs) })
+	const limit = 48 << 20
+	for _, dir := range []string{own, theirs} {
+		file := filepath.Join(dir, "memory.limit_in_bytes")
+		if _, err := os.Stat(file); err != nil {
+			file = filepath.Join(dir, "memory.max")
+		}
+		write(t, file, strconv.Itoa(limit))
+	}
+	p := start(t, options{setup: "join=" + own})
 	if !strings.Contains(p.Log(), "memory is limited") || !strings.Contains(p.Log(), "limit="+strconv.Itoa(limit)) {
 		t.Errorf("it does not say that its memory is limited: %s", p.Log())
 	}
-	eat := func() {
-		g := helper.Start(t, "glutton", nil)
+	file := filepath.Join(t.TempDir(), "sparse")
+	write(t, file, "")
+	if err := os.Truncate(file, 4*limit); err != nil {
+		t.Fatal(err)
+	}
+	reader := helper.Start(t, "reader", nil, "JOIN="+own, "FILE="+file)
+	reader.Line() // it has read all of it once
+	refused := chargesRefused(t, own)
+	p.endure(func() {
+		g := helper.Start(t, "glutton", nil, "JOIN="+theirs)
 		g.Line()
-		write(t, filepath.Join(dir, "cgroup.procs"), strconv.Itoa(g.Cmd.Process.Pid))
-		for range limit >> 20 {
+		for range 2 * limit >> 20 {
 			if _, err := fmt.Fprintln(g.Stdin, 1<<20); err != nil || !g.Out.Scan() {
 				break // killed, as it should be
 			}
 		}
 		g.End()
-	}
-	eat()
-	p.endure(func() {
-		for range 3 {
-			eat()
-		}
-		p.await(problem.ContainerOOM, "pod uid "+uid)
+		p.await(problem.ContainerOOM, "pod uid "+other)
 	})
+	if chargesRefused(t, own) == refused {
+		t.Error("its cgroup was not at its limit")
+	}
 	p.stops()
+}
+
+// chargesRefused is how often a cgroup was at its memory limit.
+func chargesRefused(t *testing.T, dir string) string {
+	t.Helper()
+	if b, err := os.ReadFile(filepath.Join(dir, "memory.failcnt")); err == nil {
+		return string(b)
+	}
+	return readTrimmed(t, filepath.Join(dir, "memory.events"))
 }
 
 // TestNoDescriptors: the agent may open nothing more. What it holds open it goes

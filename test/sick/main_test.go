@@ -29,7 +29,7 @@ var long = flag.Bool("long", false, "let each fault last two minutes")
 
 func TestMain(m *testing.M) {
 	helper.Main(m, map[string]func(){
-		"become": become, "stuck": stuck, "forker": forker, "glutton": glutton, "deaf": deaf, "hangfs": hangfs,
+		"become": become, "stuck": stuck, "forker": forker, "glutton": glutton, "reader": reader, "deaf": deaf, "hangfs": hangfs,
 	})
 }
 

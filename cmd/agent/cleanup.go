@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -16,8 +17,9 @@ import (
 const cleanupWithin = 30 * time.Second
 
 func newCleanup(o *options) *cobra.Command {
-	return &cobra.Command{
-		Use: "cleanup [NODE...]", Short: "Remove our conditions from this Node, or from those named, for good",
+	all := false
+	cmd := &cobra.Command{
+		Use: "cleanup [NODE... | --all]", Short: "Remove our conditions from this Node, those named, or all, for good",
 		Long: `Conditions stay on a Node when the agent goes: that it restarts is no news of the
 node. Run this after the agent was uninstalled. It removes only what nodevitals
 has written, and reaches the API server as the agent does.`,
@@ -31,15 +33,24 @@ has written, and reaches the API server as the agent does.`,
 			if err != nil {
 				return err
 			}
-			if len(nodes) == 0 {
+			switch {
+			case all && len(nodes) > 0:
+				return errors.New("cleanup: either names of Nodes or --all")
+			case all:
+				if nodes, err = agent.New(h, c, version).Nodes(cmd.Context()); err != nil {
+					return err
+				}
+			case len(nodes) == 0:
 				nodes = []string{""}
 			}
+			var failed error
 			for _, n := range nodes {
 				ctx, cancel := context.WithTimeout(cmd.Context(), cleanupWithin)
 				removed, err := agent.New(h, c, version).Cleanup(ctx, n)
 				cancel()
-				if err != nil {
-					return err
+				if err != nil { // the others are cleaned all the same
+					failed = errors.Join(failed, fmt.Errorf("%s: %w", n, err))
+					continue
 				}
 				if len(removed) == 0 {
 					removed = []string{"nothing of ours was there"}
@@ -48,7 +59,9 @@ has written, and reaches the API server as the agent does.`,
 					return err
 				}
 			}
-			return nil
+			return failed
 		},
 	}
+	cmd.Flags().BoolVar(&all, "all", false, "all Nodes of the cluster (needs the right to list them)")
+	return cmd
 }

@@ -76,6 +76,15 @@ func (l *loop) rememberKube() json.RawMessage {
 	return memory
 }
 
+// Nodes are the names of all Nodes of the cluster.
+func (a *Agent) Nodes(ctx context.Context) ([]string, error) {
+	access, err := a.access()
+	if err != nil {
+		return nil, err
+	}
+	return kube.Nodes(ctx, access)
+}
+
 // Cleanup removes our conditions from a Node, by default our own, and says which.
 func (a *Agent) Cleanup(ctx context.Context, node string) ([]string, error) {
 	if node != "" {

@@ -12,6 +12,17 @@ import (
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
+// Nodes are the names of all Nodes of the cluster. The agent's own role does not
+// allow to ask for them; that of the chart's clean-up does.
+func Nodes(ctx context.Context, a Access) ([]string, error) {
+	session, err := dial(a)
+	if err != nil {
+		return nil, err
+	}
+	defer session.close()
+	return session.names(ctx)
+}
+
 // Cleanup removes all of our conditions from the Node of a.Node and says which. Ours
 // are those of remembered types, and those with one of our reasons and a type of
 // the catalogue, behind whatever prefix, or of node-problem-detector.

@@ -1,9 +1,10 @@
 package kube
 
-// This file: the four requests that are ever made.
+// This file: the requests that are ever made: four by the agent, one by its clean-up.
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -48,6 +49,36 @@ func (c *client) get(ctx context.Context) (ownNode, error) {
 	return n, err
 }
 
+// names lists the names of all Nodes, a page at a time.
+func (c *client) names(ctx context.Context) ([]string, error) {
+	var all []string
+	for next := ""; ; {
+		var page struct {
+			Metadata struct {
+				Continue string `json:"continue"`
+			} `json:"metadata"`
+			Items []struct {
+				Metadata struct {
+					Name string `json:"name"`
+				} `json:"metadata"`
+			} `json:"items"`
+		}
+		err := c.do(ctx, request{
+			method: http.MethodGet, path: []string{"api/v1/nodes"}, query: "limit=500&continue=" + url.QueryEscape(next),
+			accept: "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", into: &page,
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, item := range page.Items {
+			all = append(all, item.Metadata.Name)
+		}
+		if next = page.Metadata.Continue; next == "" {
+			return all, nil
+		}
+	}
+}
+
 // patchStatus brings our conditions of the Node up to date. compose is called when
 // the patch is about to be sent, at most once.
 func (c *client) patchStatus(ctx context.Context, compose func() ([]byte, error)) error {
@@ -75,6 +106,7 @@ func (c *client) patchEvent(ctx context.Context, namespace, name string, body []
 
 type request struct {
 	method, query string
+	accept        string // "application/json", or another form of what is read into
 	path          []string
 	body          []byte
 	compose       func() ([]byte, error) // of the body, in its stead
@@ -123,7 +155,7 @@ func (c *client) do(ctx context.Context, r request) error {
 	}
 	req.Header.Set("Accept", onlyMetadata)
 	if r.into != nil {
-		req.Header.Set("Accept", "application/json")
+		req.Header.Set("Accept", cmp.Or(r.accept, "application/json"))
 	}
 	if r.content != "" {
 		req.Header.Set("Content-Type", r.content)

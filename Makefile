@@ -43,6 +43,10 @@ test: test-deps ## Run all tests
 test-cluster: ## Run the tests against a real etcd and API server, which are built first (8 minutes, once)
 	KUBEALL=$$(test/cluster/kubeall/build) && KUBEALL=$$KUBEALL $(GO) test -timeout 20m ./test/cluster
 
+.PHONY: e2e
+e2e: $(GOBIN)/helm test-deps ## Install the chart on a real cluster of two nodes, and make one sick (2 minutes, once test-cluster has built it)
+	KUBEALL=$$(test/cluster/kubeall/build) && KUBEALL=$$KUBEALL HELM=$(GOBIN)/helm $(GO) test -count=1 -v -timeout 20m ./test/e2e
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for a few seconds
 	test/fuzz-all

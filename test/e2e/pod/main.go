@@ -1,0 +1,36 @@
+// Command pod is the program of the pods in the tests. Without arguments it waits
+// until it is told to end; "fork" has it start children until the kernel refuses, and
+// try again every second; "read FILE" has it read a file, which may take for ever.
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGTERM, syscall.SIGINT)
+	if len(os.Args) > 1 && os.Args[1] == "fork" {
+		go fork()
+	}
+	if len(os.Args) > 2 && os.Args[1] == "read" {
+		go func() { _, _ = os.ReadFile(os.Args[2]) }()
+	}
+	<-told
+}
+
+// fork fills the pod's limit on tasks. The children end with the pod.
+func fork() {
+	for {
+		child := exec.Command("/proc/self/exe")
+		if err := child.Start(); err != nil {
+			fmt.Println(err)
+			time.Sleep(time.Second)
+		}
+	}
+}

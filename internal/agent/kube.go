@@ -57,7 +57,7 @@ func (l *loop) newKube() error {
 	l.kube = kube.New(kube.Options{
 		Access:     access,
 		Conditions: kube.ConditionOptions{Prefix: a.config.Kube.Prefix, NPDTypes: a.config.Kube.NPDTypes},
-		Events:     a.config.Kube.Events, Catalogue: a.catalogue, Log: l.log,
+		Events:     a.config.Kube.Events, Catalogue: a.catalogue, Log: l.log, Idle: UnmapText,
 	}, memory)
 	l.log.Info("publishing to the API server", "node", access.Node)
 	return nil

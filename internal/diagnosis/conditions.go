@@ -113,10 +113,18 @@ func summarise(kinds []problem.KindStatus, of func(problem.Kind) bool) summary {
 // should mend comes first.
 func Headline(p problem.Problem) string {
 	if len(p.Causes) == 0 {
-		return p.Message
+		return about(p.Subject, p.Message)
 	}
 	root := p.Causes[0].Roots()[0]
-	return fmt.Sprintf("%s: %s; hence %s", root.Kind, root.Message, p.Message)
+	return fmt.Sprintf("%s: %s; hence %s", root.Kind, about(root.Subject, root.Message), about(p.Subject, p.Message))
+}
+
+// about is a message that says what it is about, where it does not say so itself.
+func about(subject, message string) string {
+	if strings.Contains(message, subject) {
+		return message
+	}
+	return message + " (" + subject + ")"
 }
 
 // next fills the subject into the catalogue's next command, quoted for a shell

@@ -19,6 +19,8 @@ type Options struct {
 	Events    bool
 	Catalogue *problem.Catalogue
 	Log       *slog.Logger
+	// Idle is called when nothing is to be written for a while; nil for nothing.
+	Idle func()
 }
 
 // Reporter keeps the Node's conditions as the newest snapshot has them, and tells
@@ -102,8 +104,11 @@ func (r *Reporter) Run(ctx context.Context) {
 		now := time.Now()
 		next, at := r.next(now)
 		if next == nil {
-			if at.Sub(now) > idleFor {
+			if at.Sub(now) > idleFor && r.session != nil {
 				r.hangUp()
+				if r.options.Idle != nil {
+					r.options.Idle()
+				}
 			}
 			wake.Reset(at.Sub(now))
 			continue

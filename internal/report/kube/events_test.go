@@ -221,7 +221,7 @@ func TestEventBody(t *testing.T) {
 	const n, p = `{"apiVersion":"v1","kind":"Node","name":"n1","uid":"uid-of-n1"}`,
 		`{"apiVersion":"v1","kind":"Pod","name":"a","namespace":"ns","uid":"0a1b2c3d-0000-0000-0000-000000000000"}`
 	keys := []string{"regarding", "related", "type", "reason", "action", "reportingController", "reportingInstance", "note", "eventTime"}
-	const rest = ` "Warning" "ContainerOOM" "Found" "nodevitals.io/agent" "n1" "out of memory" "2026-01-02T00:00:00.000000Z"`
+	const rest = ` "Warning" "ContainerOOM" "Found" "nodevitals.io/agent" "n1" "out of memory (pod ns/a)" "2026-01-02T00:00:00.000000Z"`
 	if s := pick(got[0], keys...); s != n+" "+p+rest {
 		t.Error(s)
 	}

@@ -51,8 +51,7 @@ func install(w *world) {
 }
 
 // fine checks that all of our conditions are there, and that none is True but those
-// about the kernel, which is the machine's. What a pod without CAP_NET_ADMIN cannot
-// tell is Unknown.
+// about the kernel, which is the machine's.
 func (w *world) fine(node string) error {
 	all, err := w.conditions(node)
 	if err != nil {
@@ -63,7 +62,7 @@ func (w *world) fine(node string) error {
 		if c.Status != "" && slices.Contains(machines(), typ) {
 			continue
 		}
-		if c.Status != "False" && (c.Status != "Unknown" || !strings.Contains(c.Message, "it needs CAP_NET_ADMIN")) {
+		if c.Status != "False" {
 			return fmt.Errorf("%s of %s: %+v", typ, node, c)
 		}
 	}

@@ -45,6 +45,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if not (hasKey $config "listen") -}}
 {{- $_ := set $config "listen" (printf "%s:%v" .Values.address .Values.port) -}}
 {{- end -}}
+{{- if not .Values.access.netAdmin -}}
+{{- /* Without the capability this probe could only say that it cannot tell. */ -}}
+{{- $config = mergeOverwrite (dict "probes" (dict "forwardpolicy" (dict "enabled" false))) $config -}}
+{{- end -}}
 {{- if .Values.npdConfigs -}}
 {{- $npd := default (dict) $config.npd -}}
 {{- $files := default (list) $npd.configs -}}

@@ -116,8 +116,8 @@ func (d *diagnosis) tied(edge problem.Edge, cause, effect problem.Tracked) bool 
 	switch {
 	case edge.Refused && !cause.Refused:
 		return false
-	case len(edge.Touching) > 0 && !problem.AnyReaches(edge.Touching, cause.Touches):
-		return false
+	case len(edge.Touching) > 0: // the tie itself: whoever logged the effect, it is about these
+		return problem.AnyReaches(edge.Touching, cause.Touches)
 	}
 	return d.ofTheNode(cause) || problem.AnyReaches(cause.Touches, effect.Touches)
 }

@@ -82,9 +82,9 @@ func TestBuiltinCauses(t *testing.T) {
 		PLEGUnhealthy: "RuntimeDown RuntimeNotAnswering RuntimeDeadlineExceeded TasksStuckOnMount~ DiskHung IOStall MemoryStall CPUStarvation",
 		RuntimeNotAnswering: "TasksStuckOnMount~ MountNotAnswering ForkRefused DiskHung IOStall NoSpaceLeft MemoryStall " +
 			"DaemonFilesNearLimit! CgroupLeak",
-		RuntimeDeadlineExceeded: "TasksStuckOnMount~ MountNotAnswering ForkRefused DiskHung IOStall NoSpaceLeft MemoryStall " +
+		RuntimeDeadlineExceeded: "RuntimeNotAnswering TasksStuckOnMount~ MountNotAnswering ForkRefused DiskHung IOStall NoSpaceLeft MemoryStall " +
 			"DaemonFilesNearLimit! CgroupLeak CNIFailure",
-		SandboxRecreated:           "CNIFailure CgroupCreationRefused NodeAllocatableOOM SandboxLimitTooSmall",
+		SandboxRecreated:           "CNIFailure RuntimeDeadlineExceeded CgroupCreationRefused NodeAllocatableOOM SandboxLimitTooSmall",
 		CNIFailure:                 "PodIPsNearLimit! CNIAgentDown CNINotReady ForkRefused IptablesFailure",
 		RuntimeDown:                "NoSpaceLeft ReadonlyFilesystem NodeOOM~",
 		KubeletDown:                "NodeOOM~ CgroupDriverMismatch QOSCgroupFailure NoSpaceLeft KubeletCertificateExpiring!",

@@ -56,6 +56,7 @@ func eventKinds() []Definition {
 			Logs: Count{N: 1, Within: 5 * time.Minute},
 			Causes: []Edge{
 				{Kind: CNIFailure},
+				{Kind: RuntimeDeadlineExceeded},
 				{Kind: CgroupCreationRefused},
 				{Kind: NodeAllocatableOOM},
 				{Kind: SandboxLimitTooSmall},

@@ -73,7 +73,7 @@ func runtimeKinds() []Definition {
 			Logs: Count{N: 5, Within: 5 * time.Minute},
 			// CNIFailure is tied by the pod whose sandbox it is: calls that list or
 			// ask for a status name no pod and so are not explained by it.
-			Causes:  append(runtimeSlowCauses(), Edge{Kind: CNIFailure}),
+			Causes:  append(append([]Edge{{Kind: RuntimeNotAnswering}}, runtimeSlowCauses()...), Edge{Kind: CNIFailure}),
 			Summary: "Calls of kubelet to the container runtime run into their deadline.",
 			Meaning: "Pods stay in ContainerCreating or Terminating. If the calls that list containers are among them, " +
 				"PLEG becomes unhealthy and the node NotReady.",

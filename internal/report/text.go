@@ -328,8 +328,9 @@ func (t *text) verdict(s *problem.Snapshot) {
 		}
 	}
 	line := fmt.Sprintf("%d critical, %d %s", count[problem.Critical], count[problem.Warning], plural(count[problem.Warning], "warning", "warnings"))
+	informed := ""
 	if n := count[problem.Info]; n > 0 {
-		line += fmt.Sprintf(", %d for information", n)
+		informed = fmt.Sprintf(", %d for information", n)
 	}
 	switch {
 	case count[problem.Critical] > 0:
@@ -339,6 +340,7 @@ func (t *text) verdict(s *problem.Snapshot) {
 	case cannot == 0:
 		line = t.good("nothing wrong was found")
 	}
+	line += informed
 	if cannot > 0 {
 		line += t.unknown(fmt.Sprintf(", %d vital %s cannot be told", cannot, plural(cannot, "sign", "signs")))
 	}

@@ -63,10 +63,16 @@ func (p *TCPMemory) Run(_ context.Context, n *Node) (problem.Result, error) {
 		return problem.Result{}, err
 	}
 	if raw, err = n.Host.ReadFile(tcpMemFile); err != nil {
-		if why := foreignNetwork(n.Host); why != "" && errors.Is(err, fs.ErrNotExist) {
+		if !errors.Is(err, fs.ErrNotExist) {
+			return problem.Result{}, err
+		}
+		if why := foreignNetwork(n.Host); why != "" {
 			return problem.Result{}, fmt.Errorf("%w; %s", err, why)
 		}
-		return problem.Result{}, err
+		// The limit is the machine's; the kernel shows it in its first network
+		// namespace only (net/ipv4/sysctl_net_ipv4.c, ipv4_table). A node in a
+		// container has another.
+		return problem.Result{}, problem.NotApplicablef("the kernel shows no limit on TCP memory in this node's network namespace")
 	}
 	if s.maxPages, err = parseTCPMem(raw); err != nil {
 		return problem.Result{}, err

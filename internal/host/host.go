@@ -40,7 +40,9 @@ func New(root string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	if real, err := filepath.EvalSymlinks(abs); err == nil {
+	// /proc/PID/root reads as a link to "/", but leads to the root of that process
+	// (proc_pid_root(5)).
+	if real, err := filepath.EvalSymlinks(abs); err == nil && !strings.HasPrefix(abs, "/proc/") {
 		abs = real
 	}
 	h := &Host{root: strings.TrimSuffix(abs, "/"), Clock: SystemClock{}}

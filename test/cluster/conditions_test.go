@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,6 +140,9 @@ func described(out string) string {
 	lines := strings.Split(out, "\n")
 	for i, l := range lines {
 		lines[i] = strings.TrimRight(l, " ")
+	}
+	if header := slices.Index(lines, "Events:"); header >= 0 { // those of one second come in any order
+		slices.Sort(lines[header+3 : len(lines)-1])
 	}
 	return strings.Join(lines, "\n")
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -260,7 +261,7 @@ type event struct {
 	Series                                          *struct{ Count int }
 }
 
-// events are those that the agent has written, in a namespace.
+// events are those that the agent has written, in a namespace, by their reasons.
 func (a *agent) events(namespace string) []event {
 	a.t.Helper()
 	var l struct{ Items []event }
@@ -271,6 +272,7 @@ func (a *agent) events(namespace string) []event {
 			mine = append(mine, e)
 		}
 	}
+	slices.SortStableFunc(mine, func(a, b event) int { return strings.Compare(a.Reason, b.Reason) })
 	return mine
 }
 

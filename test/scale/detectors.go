@@ -24,6 +24,7 @@ import (
 type detectors struct {
 	*world
 	all    []*detector
+	failed atomic.Int64
 	ctx    context.Context
 	cancel context.CancelFunc
 }
@@ -35,6 +36,7 @@ const (
 )
 
 type detector struct {
+	fleet  *detectors
 	world  *world
 	name   string
 	client *http.Client
@@ -50,7 +52,7 @@ func newDetectors(w *world) fleet {
 	roots.AppendCertsFromPEM(ca)
 	for _, n := range w.names {
 		t := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
-		d.all = append(d.all, &detector{world: w, name: n, client: &http.Client{Transport: t}})
+		d.all = append(d.all, &detector{fleet: d, world: w, name: n, client: &http.Client{Transport: t}})
 	}
 	return d
 }
@@ -70,6 +72,8 @@ func (d *detectors) turn(wrong bool) {
 
 func (d *detectors) stop() { d.cancel() }
 
+func (d *detectors) failures() map[string]int { return map[string]int{"any": int(d.failed.Load())} }
+
 func (x *detector) run(ctx context.Context) {
 	tick := time.NewTicker(npdTick)
 	defer tick.Stop()
@@ -86,6 +90,8 @@ func (x *detector) run(ctx context.Context) {
 			err := x.patch(ctx, wrong)
 			if failing = err != nil; !failing {
 				shown, written = wrong, tried
+			} else {
+				x.fleet.failed.Add(1)
 			}
 		}
 		if wrong != told { // it is told once, whether that works or not

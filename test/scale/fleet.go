@@ -6,6 +6,9 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
 	"github.com/nodevitals/nodevitals/internal/problem"
 	"github.com/nodevitals/nodevitals/internal/report/kube"
 	"github.com/nodevitals/nodevitals/test/cluster"
@@ -16,18 +19,35 @@ type fleet interface {
 	start()
 	// turn makes all nodes wrong, or well, in one moment.
 	turn(wrong bool)
-	// await waits until the API server shows it of all of them.
-	await(wrong bool, within time.Duration) error
+	// await waits until the API server shows it of all of them, which have written
+	// since the sample was taken.
+	await(wrong bool, since sample, within time.Duration) error
+	// failures are the requests that were not done, so far, by how that was.
+	failures() map[string]int
 	stop()
 }
 
-// await waits until as many nodes are wrong as should be.
-func (w *world) await(wrong bool, within time.Duration) error {
+// await waits until as many nodes are wrong as should be. To list them costs the API
+// server seconds, so that is done only once there were as many writes.
+func (w *world) await(wrong bool, since sample, within time.Duration) error {
 	want := 0
 	if wrong {
 		want = len(w.names)
 	}
-	return cluster.AwaitEvery(time.Second, within, func() error {
+	err := cluster.AwaitEvery(time.Second, within, func() error {
+		now, err := w.measure()
+		if err != nil {
+			return err
+		}
+		if n := now.minus(since).writes; n < int64(len(w.names)) {
+			return fmt.Errorf("%d writes, want %d", n, len(w.names))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return cluster.AwaitEvery(10*time.Second, within, func() error {
 		n, err := w.wrongNodes()
 		if err == nil && n != want {
 			err = fmt.Errorf("%d nodes are shown to be wrong, want %d", n, want)
@@ -73,3 +93,23 @@ func (a *agents) turn(wrong bool) {
 }
 
 func (a *agents) stop() { a.cancel() }
+
+func (a *agents) failures() map[string]int {
+	out := map[string]int{}
+	all := make(chan prometheus.Metric)
+	go func() {
+		defer close(all)
+		for _, r := range a.all {
+			r.Collect(all)
+		}
+	}()
+	for m := range all {
+		var d dto.Metric
+		if m.Write(&d) == nil && d.GetCounter() != nil {
+			if result := labels(&d)["result"]; result != "success" {
+				out[result] += int(d.GetCounter().GetValue())
+			}
+		}
+	}
+	return out
+}

@@ -42,6 +42,10 @@ type board struct {
 	// maybe, too.
 	shown map[string]standing
 	maybe map[string]bool
+	// late is a write that was given up and may still arrive; mixed: there are
+	// several that differ.
+	late  map[string]standing
+	mixed bool
 }
 
 func newBoard(start time.Time) *board {
@@ -170,14 +174,19 @@ func (b *board) compose(now time.Time) (write, error) {
 	return w, err
 }
 
-// wrote notes that a write has arrived.
-func (b *board) wrote(w write) {
-	b.shown = w.stands
+// wrote notes that a write has arrived. It reports whether an earlier one that may
+// still arrive says something else, so that this one should be repeated.
+func (b *board) wrote(w write) (outdated bool) {
+	outdated = b.mixed || b.late != nil && !maps.Equal(b.late, w.stands)
+	b.shown, b.late, b.mixed = w.stands, nil, false
 	clear(b.maybe)
+	return outdated
 }
 
 // unsure notes that a write may have arrived and may not have.
 func (b *board) unsure(w write) {
+	b.mixed = b.mixed || b.late != nil && !maps.Equal(b.late, w.stands)
+	b.late = w.stands
 	for typ := range w.stands {
 		b.maybe[typ] = true
 	}

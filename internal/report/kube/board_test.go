@@ -163,3 +163,50 @@ func TestRemoval(t *testing.T) {
 		t.Error("a new Node shows nothing of ours")
 	}
 }
+
+// TestLate: a write that was given up is outdone only if it says something else.
+func TestLate(t *testing.T) {
+	b := newBoard(at(0))
+	compose := func(s problem.ConditionStatus) write {
+		b.see([]problem.Condition{cond("A", s, "K", "m")}, at(1))
+		w, err := b.compose(at(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	for name, x := range map[string]struct {
+		late  []problem.ConditionStatus
+		again bool
+	}{
+		"none":                {nil, false},
+		"the same":            {[]problem.ConditionStatus{statusTrue, statusTrue}, false},
+		"another":             {[]problem.ConditionStatus{statusFalse}, true},
+		"the same and others": {[]problem.ConditionStatus{statusTrue, statusFalse, statusTrue}, true},
+	} {
+		b.wrote(compose(statusTrue))
+		for _, s := range x.late {
+			b.unsure(compose(s))
+		}
+		// Its date is that of the flip, which is another one if it has flipped meanwhile.
+		if got := b.wrote(compose(statusTrue)); got != x.again {
+			t.Errorf("%s: again %v", name, got)
+		}
+		if b.wrote(compose(statusTrue)) {
+			t.Errorf("%s: again for ever", name)
+		}
+	}
+}
+
+func TestSpread(t *testing.T) {
+	const s = time.Second
+	for _, x := range []struct {
+		after  time.Duration
+		chance float64
+		want   time.Duration
+	}{{0, 0, 0}, {0, 0.5, 7500 * time.Millisecond}, {s, 0, s}, {s, 0.5, 8 * s}, {40 * s, 0.9, 40 * s}, {time.Hour, 0.9, retryAfterMost}} {
+		if got := (&failure{result: throttled, after: x.after}).wait(9, x.chance); got != x.want {
+			t.Errorf("asked for %v, chance %v: %v, want %v", x.after, x.chance, got, x.want)
+		}
+	}
+}

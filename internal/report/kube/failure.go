@@ -43,6 +43,9 @@ type failure struct {
 	after time.Duration
 	// late: the request may have been done, or may still be.
 	late bool
+	// answered: a healthy API server has said no; the connection is good. A sick one
+	// is better left: behind a load balancer the next connection leads to another.
+	answered bool
 }
 
 func (f *failure) Error() string { return f.text }
@@ -54,6 +57,17 @@ func (f *failure) most() time.Duration {
 		return retryRefused
 	}
 	return retryAway
+}
+
+// crowded: the API server has more to do than it can. Then quick retries make it worse.
+func (f *failure) crowded() bool { return f.result == throttled || f.result == timedOut }
+
+// wait is how long to wait after the n-th failure in a row, n from 0.
+func (f *failure) wait(n int, chance float64) time.Duration {
+	if f.crowded() {
+		return spread(f.most(), f.after, chance)
+	}
+	return retry(n, f.most(), f.after, chance)
 }
 
 // asFailure is err as a failure; of one that is none, our own files are the reason.
@@ -103,7 +117,7 @@ func refused(r *http.Response, message string) *failure {
 	if message == "" {
 		message = "the API server answers " + r.Status
 	}
-	f := &failure{text: problem.Clean(message, maxText), after: retryAfter(r.Header, time.Now())}
+	f := &failure{text: problem.Clean(message, maxText), after: retryAfter(r.Header, time.Now()), answered: r.StatusCode < 500}
 	switch c := r.StatusCode; {
 	case c == http.StatusUnauthorized:
 		f.result = unauthorized

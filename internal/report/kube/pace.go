@@ -20,6 +20,9 @@ const (
 	// agents of a cluster that start together apart.
 	heartbeat       = 5 * time.Minute
 	heartbeatJitter = 0.2
+	// eventsLater is how long Events wait at most for the conditions of other nodes
+	// that may have failed at the same time: those are what is acted upon.
+	eventsLater = 5 * time.Second
 	// startWithin is how long the first write waits for the first verdicts.
 	startWithin = 3 * time.Second
 	// firstRetry doubles with each failure up to a cap, and is jittered down to half.
@@ -97,14 +100,21 @@ func (p *pace) beat() time.Duration {
 	return time.Duration(float64(heartbeat) * (1 + heartbeatJitter*(2*p.chance()-1)))
 }
 
-// failed notes a write that has not. most is the cap of the back-off, after what
-// the API server asked for, 0 if it asked for nothing.
-func (p *pace) failed(most, after time.Duration, now time.Time) {
-	p.notBefore = now.Add(retry(p.failures, most, after, p.chance()))
+// failed notes a write that has not.
+func (p *pace) failed(f *failure, now time.Time) {
+	p.notBefore = now.Add(f.wait(p.failures, p.chance()))
 	p.failures++
 }
 
-// retry is how long to wait after the n-th failure in a row, n from 0.
+// spread is a wait from what the API server asked for, 0 for nothing, up to most:
+// thousands of agents that it has turned away at once do not come again at once.
+func spread(most, after time.Duration, chance float64) time.Duration {
+	after = min(after, retryAfterMost)
+	return after + time.Duration(float64(max(most-after, 0))*chance)
+}
+
+// retry is a wait that doubles with each failure in a row up to most, jittered, and
+// no shorter than what the API server asked for.
 func retry(n int, most, after time.Duration, chance float64) time.Duration {
 	wait := most
 	if n < 16 {

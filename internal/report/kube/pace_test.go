@@ -36,7 +36,7 @@ func TestPace(t *testing.T) {
 	var waits []time.Duration
 	now := time.Duration(0)
 	for range 7 {
-		p.failed(retryAway, 0, at(now))
+		p.failed(&failure{result: unreachable}, at(now))
 		next := p.due(news, at(now)).Sub(at(0))
 		waits = append(waits, next-now)
 		now = next
@@ -46,7 +46,7 @@ func TestPace(t *testing.T) {
 			t.Errorf("failure %d: waits %v, want %v ms", i, waits[i], want)
 		}
 	}
-	p.failed(retryAway, 40*s, at(now))
+	p.failed(&failure{result: serverError, after: 40 * s}, at(now))
 	step("the API server asked for 40 s", none, now, now+40*s)
 	p.wrote(news, true, at(1000*s))
 	step("an earlier write may arrive late", none, 1001*s, 1015*s)

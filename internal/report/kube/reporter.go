@@ -44,7 +44,6 @@ type Reporter struct {
 	teller  *teller
 	node    ourNode
 	met     bool // the Node was read, or may not be read
-	late    bool // a request that was given up may still arrive
 	writing health
 	telling health
 	npd     string
@@ -147,8 +146,9 @@ func (r *Reporter) perform(ctx context.Context, j *job) error {
 func (r *Reporter) ended(j *job, err error) {
 	var f *failure
 	if err != nil {
-		f = asFailure(err)
-		r.hangUp()
+		if f = asFailure(err); !f.answered || f.result == unauthorized {
+			r.hangUp() // the next session has a new connection, or newer credentials
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -221,7 +221,7 @@ func (r *Reporter) readNode() *job {
 			if f != nil {
 				r.writing.failed(f, f.advice(r.node.name))
 				r.met = f.result == forbidden // what stands there can be written without having been read
-				r.pace.failed(f.most(), f.after, now)
+				r.pace.failed(f, now)
 				return
 			}
 			r.met, r.pace.failures, r.node.uid = true, 0, n.Metadata.UID
@@ -255,15 +255,15 @@ func (r *Reporter) writeConditions() *job {
 			r.metrics.wrote(f, now)
 			if f == nil {
 				r.writing.worked()
-				r.board.wrote(w)
-				r.pace.wrote(d, r.late, now)
-				r.late = false
+				r.pace.wrote(d, r.board.wrote(w), now)
+				if d == news {
+					r.telling.notBefore = later(r.telling.notBefore, now.Add(time.Duration(rand.Float64()*float64(eventsLater))))
+				}
 				return
 			}
 			r.writing.failed(f, f.advice(r.node.name))
-			r.pace.failed(f.most(), f.after, now)
+			r.pace.failed(f, now)
 			if f.late {
-				r.late = true
 				r.board.unsure(w)
 			}
 			if f.result == notFound { // if it comes back, it is another Node
@@ -294,7 +294,7 @@ func (r *Reporter) writeEvent(w *telling) *job {
 				return
 			}
 			r.telling.failed(f, f.advice(r.node.name))
-			r.telling.notBefore = now.Add(retry(r.telling.failures-1, f.most(), f.after, rand.Float64()))
+			r.telling.notBefore = now.Add(f.wait(r.telling.failures-1, rand.Float64()))
 		},
 	}
 }

@@ -230,17 +230,19 @@ func (t *text) vitalSigns(s *problem.Snapshot, c *problem.Catalogue) {
 // signsAt is the column at which the vital signs begin.
 const signsAt = 31
 
-// notApplicable groups conditions by the reason why they do not apply.
+// notApplicable groups conditions by the reason why they do not apply, the first
+// of each: its probes' reasons say the same in other words. JSON has them all.
 type notApplicable struct {
 	reasons []string
 	types   [][]string
 }
 
 func (n *notApplicable) add(c problem.Condition) {
-	i := slices.Index(n.reasons, c.Message)
+	why, _, _ := strings.Cut(c.Message, "; ")
+	i := slices.Index(n.reasons, why)
 	if i < 0 {
 		i = len(n.reasons)
-		n.reasons, n.types = append(n.reasons, c.Message), append(n.types, nil)
+		n.reasons, n.types = append(n.reasons, why), append(n.types, nil)
 	}
 	n.types[i] = append(n.types[i], c.Type)
 }

@@ -15,7 +15,7 @@ HELM_VERSION     := v4.3.1
 
 .PHONY: help
 help: ## This list
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/agent, static, for this machine
@@ -33,10 +33,23 @@ cross: ## Check that it builds for each platform
 test-deps: ## Install what the tests need (Debian packages; root)
 	@test/install-deps
 
+# What makes no failure on the machine can be tested two packages at a time. Those
+# packages that start goroutines are tested once more with the race detector, which
+# makes them ten times slower, without what is one goroutine's work only (-short).
+PACKAGES   = $(GO) list ./... | grep -v -E '/test(/|$$)'
+GOROUTINES = grep -lrE --include='*.go' '^\s*go (func|[a-zA-Z.]+)\(|\.Go\(|t\.Parallel\(\)' cmd internal | xargs -n1 dirname | sort -u | sed 's,^,./,'
+
 .PHONY: test
-test: test-deps ## Run all tests
-	# One package at a time: many make real failures, and share one machine.
-	$(GO) test -race -p 1 -timeout 20m $$($(GO) list ./... | grep -v /test/bench)
+test: test-deps test-packages test-failures ## Run all tests
+
+.PHONY: test-packages
+test-packages: ## Run the packages' own tests, and again with the race detector
+	$(GO) test -p 2 -timeout 10m $$($(PACKAGES))
+	$(GO) test -p 2 -timeout 10m -race -short $$($(GOROUTINES))
+
+.PHONY: test-failures
+test-failures: test-deps ## Run the tests that make real failures: one package after the other, as they share one machine
+	$(GO) test -race -p 1 -timeout 20m $$($(GO) list ./test/... | grep -v /test/bench)
 	$(GO) test -timeout 10m ./test/bench # measures, which the race detector would slow down tenfold
 
 .PHONY: test-cluster

@@ -38,7 +38,7 @@ func lasts() time.Duration {
 	if *long {
 		return 2 * time.Minute
 	}
-	return 8 * time.Second
+	return 5 * time.Second
 }
 
 // arrived is the kind of the fault that arrives while another lasts: a line in a

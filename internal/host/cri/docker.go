@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 )
 
 // Docker asks Docker's daemon behind one socket. It keeps no connection.
@@ -81,7 +82,8 @@ func dockerFailed(path string, err error) error {
 		return &Error{Failure: dialFailure(op), Err: op}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &Error{Failure: Silent, Call: path, Err: errors.New("no answer in time")}
-	case errors.As(err, &op), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	// The last is net/http's word, which has no name, for an end that comes before our call.
+	case errors.As(err, &op), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "server closed idle connection"):
 		return &Error{Failure: Broken, Call: path, Err: errors.New("the connection was closed without an answer")}
 	}
 	return &Error{Failure: Foreign, Call: path, Err: errors.New(bounded(err.Error()))}

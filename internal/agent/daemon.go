@@ -167,7 +167,7 @@ func (l *loop) observe(r problem.Report) bool {
 	l.state.observe(r)
 	after := *l.state.status[r.Probe]
 	if after.Outcome != before && after.Outcome == problem.OutcomeFailed {
-		l.log.Warn("probe failed", "probe", r.Probe, "error", after.Reason)
+		l.log.Warn("probe failed", "probe", r.Probe, "error", problem.Clean(after.Reason, maxLogged))
 	}
 	if l.becomeReady() {
 		return true
@@ -201,6 +201,9 @@ func (l *loop) publish() {
 	}
 }
 
+// maxLogged bounds a text from outside in the agent's own log, in runes.
+const maxLogged = 400
+
 // logChanges says which problems have come and gone: the agent's own log is
 // one of the places where people look first.
 func logChanges(log *slog.Logger, before, after []problem.Problem) {
@@ -208,6 +211,7 @@ func logChanges(log *slog.Logger, before, after []problem.Problem) {
 		kind    problem.Kind
 		subject string
 	}
+	shown := func(s string) string { return problem.Clean(s, maxLogged) }
 	had := map[key]problem.Problem{}
 	for _, p := range before {
 		had[key{p.Kind, p.Subject}] = p
@@ -215,12 +219,12 @@ func logChanges(log *slog.Logger, before, after []problem.Problem) {
 	for _, p := range after {
 		k := key{p.Kind, p.Subject}
 		if old, ok := had[k]; !ok || old.Severity != p.Severity {
-			log.Warn("problem", "kind", p.Kind, "subject", p.Subject, "severity", p.Severity, "message", p.Message)
+			log.Warn("problem", "kind", p.Kind, "subject", shown(p.Subject), "severity", p.Severity, "message", shown(p.Message))
 		}
 		delete(had, k)
 	}
 	for _, p := range had {
-		log.Info("problem is over", "kind", p.Kind, "subject", p.Subject)
+		log.Info("problem is over", "kind", p.Kind, "subject", shown(p.Subject))
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 // Clean makes text from outside (log lines, process names) safe to show: no
 // control characters, so no terminal escapes and no forged lines; valid UTF-8;
-// at most most runes.
+// at most most runes, or that many and an ellipsis.
 func Clean(s string, most int) string {
 	plain := true
 	for _, r := range s {
@@ -22,22 +22,22 @@ func Clean(s string, most int) string {
 		return s
 	}
 	var b strings.Builder
-	n := 0
+	left := most
 	for i, r := range s {
-		if n++; n > most {
+		piece := string(r)
+		switch {
+		case r == utf8.RuneError:
+			piece = fmt.Sprintf(`\x%02x`, s[i])
+		case r == '\t':
+			piece = " "
+		case !unicode.IsPrint(r):
+			piece = fmt.Sprintf(`\u%04x`, r)
+		}
+		if left -= utf8.RuneCountInString(piece); left < 0 {
 			b.WriteString("…")
 			break
 		}
-		switch {
-		case r == utf8.RuneError:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		case r == '\t':
-			b.WriteByte(' ')
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
+		b.WriteString(piece)
 	}
 	return b.String()
 }

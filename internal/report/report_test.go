@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -197,13 +198,47 @@ func TestMetricsBeforeTheFirstSnapshot(t *testing.T) {
 	}
 }
 
+// FuzzJSON: whatever a text holds, the document is one that can be read back, is
+// printable, and the text is the same unless it is too long.
+func FuzzJSON(f *testing.F) {
+	for _, s := range []string{"", "\u009b31m\x7f\u202e", "\\\"\n\u2028", "\U000e0041\xff", strings.Repeat("\x00", maxString+1)} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		var b bytes.Buffer
+		if err := JSON(&b, &problem.Snapshot{Problems: []problem.Problem{{Message: s, Evidence: []string{s}}}}); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range b.String() {
+			if r != '\n' && !unicode.IsPrint(r) {
+				t.Errorf("%q keeps %q", s, r)
+			}
+		}
+		var back problem.Snapshot
+		if err := json.Unmarshal(b.Bytes(), &back); err != nil {
+			t.Fatalf("%q: %v", s, err)
+		}
+		got, n := back.Problems[0].Message, utf8.RuneCountInString(s)
+		if utf8.ValidString(s) && n <= maxString && got != s {
+			t.Errorf("%q became %q", s, got)
+		}
+		if utf8.RuneCountInString(got) > maxString+1 {
+			t.Errorf("%d runes of %d are shown", utf8.RuneCountInString(got), n)
+		}
+	})
+}
+
 func FuzzClean(f *testing.F) {
 	f.Add("\x1b[31m\n")
 	f.Fuzz(func(t *testing.T, s string) {
-		for _, r := range clean(s) {
-			if r < ' ' || r == 0x7f || r == 0xfffd {
+		got := clean(s)
+		for _, r := range got {
+			if !unicode.IsPrint(r) || r == utf8.RuneError {
 				t.Errorf("%q keeps %q", s, r)
 			}
+		}
+		if n := utf8.RuneCountInString(got); n > maxShown+1 {
+			t.Errorf("%q became %d runes", s, n)
 		}
 	})
 }

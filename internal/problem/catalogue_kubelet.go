@@ -202,6 +202,10 @@ func kubeletKinds() []Definition {
 			Kind: APIServerUnreachable, Condition: KubeletUnhealthy,
 			Scope: NodeScope, Severity: Critical, Sources: Log,
 			Logs: Count{N: 5, Within: 5 * time.Minute},
+			// kubelet does not say that it goes well again. While it does not, its lease
+			// makes a line each 7 s, or each minute where nobody answers at all
+			// (component-helpers' lease controller: five tries of 10 s, then one more).
+			Quiet: 2 * time.Minute,
 			Causes: []Edge{
 				{Kind: DNSFailure},
 				{Kind: DefaultRouteMissing},

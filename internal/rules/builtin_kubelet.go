@@ -113,6 +113,12 @@ func kubeletRules() []Rule {
 			Message: "kubelet cannot reach the API server",
 		},
 		{
+			// The end of every kubelet's start, also of one whose Node was there before.
+			Kind: problem.APIServerUnreachable, Name: "registered", Sources: Kubelet, Resolves: true,
+			Pattern: `Successfully registered node`,
+			Message: "kubelet has reached the API server",
+		},
+		{
 			Kind: problem.ToolMissing, Name: "exec", Sources: Kubelet | KubeProxy,
 			Pattern: `exec: ` + quote + `(?P<process>[-\w./]+)` + quote + `: executable file not found in \$PATH`,
 			Exclude: notTool, Subject: "{process}",

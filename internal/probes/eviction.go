@@ -22,6 +22,7 @@ import (
 type Eviction struct {
 	Thresholds EvictionThresholds
 	usage      usageFunc // nil: statfs
+	met        map[string]metBefore
 }
 
 // EvictionThresholds are the thresholds of Eviction.
@@ -65,7 +66,9 @@ func (p *Eviction) Run(_ context.Context, n *Node) (problem.Result, error) {
 	if err != nil {
 		return problem.Result{}, err
 	}
-	return evaluateEviction(readSignals(n, v, s), p.Thresholds), nil
+	signals := readSignals(n, v, s)
+	p.met = carryMet(signals, p.met, n.Host.Clock.Boot())
+	return evaluateEviction(signals, p.Thresholds), nil
 }
 
 // signal is one of kubelet's eviction signals, measured, with its thresholds.
@@ -77,6 +80,8 @@ type signal struct {
 	touches             []problem.Ref
 	err                 error
 	hard, soft          *kubelet.Threshold
+	// met: kubelet has acted by the threshold, and does until it has reclaimed enough.
+	hardMet, softMet bool
 }
 
 // readSignals measures the signals that have thresholds, sorted by name.
@@ -251,14 +256,14 @@ func evaluateEviction(all []signal, th EvictionThresholds) problem.Result {
 			continue
 		}
 		v.State, v.Evidence = problem.Wrong, []string{s.evidence}
-		v.Refused = s.hard != nil && s.available < s.amount(s.hard)
+		v.Refused = s.hard != nil && (s.hardMet || s.available < s.amount(s.hard))
 		r.Verdicts = append(r.Verdicts, v)
 	}
 	return r
 }
 
 // amount is a threshold of the signal in its unit.
-func (s signal) amount(t *kubelet.Threshold) float64 {
+func (s *signal) amount(t *kubelet.Threshold) float64 {
 	if t.Percent > 0 {
 		return s.capacity * t.Percent / 100
 	}
@@ -266,14 +271,21 @@ func (s signal) amount(t *kubelet.Threshold) float64 {
 }
 
 // judge says how near the signal is to its thresholds.
-func (s signal) judge(th EvictionThresholds) (problem.Severity, string) {
+func (s *signal) judge(th EvictionThresholds) (problem.Severity, string) {
 	left := fmt.Sprintf("%s is at %s", s.name, problem.Percent(s.available/s.capacity))
 	at := func(t *kubelet.Threshold) string {
 		return fmt.Sprintf("%s (%s)", problem.Percent(s.amount(t)/s.capacity), problem.Amount(s.amount(t), s.unit))
 	}
+	enough := func(t *kubelet.Threshold) string { return problem.Amount(s.reclaimed(t), s.unit) }
 	switch {
 	case s.hard != nil && s.available < s.amount(s.hard):
 		return problem.Critical, fmt.Sprintf("%s, below kubelet's threshold of %s: it evicts pods", left, at(s.hard))
+	case s.hardMet:
+		return problem.Critical, fmt.Sprintf("%s and was below kubelet's threshold of %s: it evicts pods until %s are available (evictionMinimumReclaim)",
+			left, at(s.hard), enough(s.hard))
+	case s.softMet && s.available >= s.amount(s.soft):
+		return problem.Warning, fmt.Sprintf("%s and was below kubelet's soft threshold of %s: it evicts pods until %s are available (evictionMinimumReclaim)",
+			left, at(s.soft), enough(s.soft))
 	case s.soft != nil && s.available < s.amount(s.soft):
 		return problem.Warning, fmt.Sprintf("%s, below kubelet's soft threshold of %s: it evicts pods if that lasts %s",
 			left, at(s.soft), s.soft.Grace.Round(time.Second))

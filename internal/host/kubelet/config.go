@@ -29,10 +29,11 @@ type config struct {
 	EnforceNodeAllocatable []string `yaml:"enforceNodeAllocatable"`
 	PodPidsLimit           *int64   `yaml:"podPidsLimit"`
 
-	EvictionHard                 map[string]*limit `yaml:"evictionHard"`
-	EvictionSoft                 map[string]*limit `yaml:"evictionSoft"`
-	EvictionSoftGracePeriod      map[string]*grace `yaml:"evictionSoftGracePeriod"`
-	MergeDefaultEvictionSettings *bool             `yaml:"mergeDefaultEvictionSettings"`
+	EvictionHard                 map[string]*limit   `yaml:"evictionHard"`
+	EvictionSoft                 map[string]*limit   `yaml:"evictionSoft"`
+	EvictionSoftGracePeriod      map[string]*grace   `yaml:"evictionSoftGracePeriod"`
+	EvictionMinimumReclaim       map[string]*reclaim `yaml:"evictionMinimumReclaim"`
+	MergeDefaultEvictionSettings *bool               `yaml:"mergeDefaultEvictionSettings"`
 
 	HealthzBindAddress       *string `yaml:"healthzBindAddress"`
 	HealthzPort              *int    `yaml:"healthzPort"`
@@ -51,6 +52,18 @@ func (l *limit) UnmarshalYAML(n *yaml.Node) error {
 		return fmt.Errorf("line %d: %w", n.Line, err)
 	}
 	*l = v
+	return nil
+}
+
+// reclaim is a limit that may be 0.
+type reclaim limit
+
+func (r *reclaim) UnmarshalYAML(n *yaml.Node) error {
+	v, err := parseReclaim(n.Value)
+	if err != nil {
+		return fmt.Errorf("line %d: %w", n.Line, err)
+	}
+	*r = v
 	return nil
 }
 
@@ -125,8 +138,8 @@ func (c *config) fill(s *Settings) error {
 	s.ContainerRuntimeEndpoint = value(c.ContainerRuntimeEndpoint, "unix:///run/containerd/containerd.sock")
 	s.RotateCertificates = value(c.RotateCertificates, false)
 	s.TLSCertFile = value(c.TLSCertFile, "")
-	s.EvictionHard = thresholds(c.EvictionHard)
-	s.EvictionSoft = thresholds(c.EvictionSoft)
+	s.EvictionHard = thresholds(c.EvictionHard, c.EvictionMinimumReclaim)
+	s.EvictionSoft = thresholds(c.EvictionSoft, c.EvictionMinimumReclaim)
 	for signal, t := range s.EvictionSoft {
 		g := c.EvictionSoftGracePeriod[signal]
 		if g == nil {
@@ -139,11 +152,15 @@ func (c *config) fill(s *Settings) error {
 }
 
 // thresholds leaves out what kubelet ignores: null, 0 % and 100 %.
-func thresholds(limits map[string]*limit) map[string]Threshold {
+func thresholds(limits map[string]*limit, reclaims map[string]*reclaim) map[string]Threshold {
 	ts := make(map[string]Threshold, len(limits))
 	for signal, l := range limits {
 		if l != nil && (l.quantity > 0 || l.percent > 0 && l.percent < 100) {
-			ts[signal] = Threshold{Signal: signal, Quantity: l.quantity, Percent: l.percent}
+			t := Threshold{Signal: signal, Quantity: l.quantity, Percent: l.percent}
+			if r := reclaims[signal]; r != nil {
+				t.ReclaimQuantity, t.ReclaimPercent = r.quantity, r.percent
+			}
+			ts[signal] = t
 		}
 	}
 	return ts

@@ -99,6 +99,8 @@ func (c *config) setFlag(f arg, first bool) (err error) {
 		err = mapFlag(&c.EvictionHard, f.value, "<", first, parseLimit)
 	case "eviction-soft":
 		err = mapFlag(&c.EvictionSoft, f.value, "<", first, parseLimit)
+	case "eviction-minimum-reclaim":
+		err = mapFlag(&c.EvictionMinimumReclaim, f.value, "=", first, parseReclaim)
 	case "eviction-soft-grace-period":
 		err = mapFlag(&c.EvictionSoftGracePeriod, f.value, "=", first, func(s string) (grace, error) {
 			d, err := time.ParseDuration(s)

@@ -53,6 +53,9 @@ type Threshold struct {
 	Quantity float64       // bytes; inodes and processes as such
 	Percent  float64       // of the capacity, 0 to 100
 	Grace    time.Duration // for how long, before a soft threshold counts
+	// Once it is met, kubelet goes on until this much more than the threshold is left
+	// (evictionMinimumReclaim), of which one is set, or none.
+	ReclaimQuantity, ReclaimPercent float64
 }
 
 // Read finds the kubelet's settings. A node without one is no error: Found is

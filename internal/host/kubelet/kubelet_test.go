@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nodevitals/nodevitals/internal/host"
 )
@@ -63,6 +64,22 @@ func TestSetups(t *testing.T) {
 				t.Errorf("got %s\nwant %s", b.Bytes(), want)
 			}
 		})
+	}
+}
+
+// What kubelet wants to have reclaimed is part of both thresholds of a signal; 0 is allowed.
+func TestMinimumReclaim(t *testing.T) {
+	s, err := read(t, "testdata/minimum-reclaim/root")
+	want := map[string]Threshold{
+		"memory.available": {Signal: "memory.available", Quantity: 500 << 20},
+		"nodefs.available": {Signal: "nodefs.available", Percent: 10, ReclaimQuantity: 2 << 30},
+		"pid.available":    {Signal: "pid.available", Quantity: 1000, ReclaimPercent: 3},
+	}
+	if err != nil || !reflect.DeepEqual(s.EvictionHard, want) {
+		t.Errorf("%v, %+v", err, s.EvictionHard)
+	}
+	if soft := s.EvictionSoft["nodefs.available"]; soft.ReclaimQuantity != 2<<30 || soft.Grace != time.Minute {
+		t.Errorf("%+v", soft)
 	}
 }
 

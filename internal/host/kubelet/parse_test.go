@@ -102,6 +102,7 @@ func TestSetFlagsRefusesNonsense(t *testing.T) {
 	for _, f := range []string{
 		"--cgroups-per-qos=perhaps", "--pod-max-pids=x", "--healthz-port=", "--eviction-hard=memory.available",
 		"--eviction-hard=memory.available<", "--eviction-soft=a<1%,b", "--eviction-soft-grace-period=a=b",
+		"--eviction-minimum-reclaim=memory.available", "--eviction-minimum-reclaim=memory.available=-1Gi",
 	} {
 		var c config
 		if err := c.setFlags(parseFlags([]string{f}), "the unit"); err == nil || !strings.HasPrefix(err.Error(), "the unit: flag --") {

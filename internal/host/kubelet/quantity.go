@@ -29,6 +29,16 @@ func parseLimit(s string) (limit, error) {
 	return limit{quantity: q}, nil
 }
 
+// parseReclaim reads a percentage, or a quantity, which may be 0.
+func parseReclaim(s string) (reclaim, error) {
+	q, err := parseQuantity(s)
+	if err == nil && q == 0 {
+		return reclaim{}, nil
+	}
+	l, err := parseLimit(s)
+	return reclaim(l), err
+}
+
 // parseQuantity reads the Kubernetes API's quantities of zero and more: 1.5Gi, 100M,
 // 1e9, 2048. A float64 holds them exactly up to 8 Pi.
 func parseQuantity(s string) (float64, error) {

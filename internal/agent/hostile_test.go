@@ -129,7 +129,7 @@ rules:
 			t.Errorf("an Event's note of %d bytes", len(n))
 		}
 	}
-	state, err := encodeState("boot", p.state.cursors, p.state.tracker, nil)
+	state, err := encodeState("boot", 0, p.state.cursors, p.state.tracker, nil)
 	if err != nil || bytes.Contains(state, []byte(hostilePassword)) {
 		t.Errorf("the state file holds a secret, or: %v", err)
 	}

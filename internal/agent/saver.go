@@ -54,7 +54,7 @@ func (l *loop) load(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	saved, found, err := decodeState(a.config.StateFile, got.raw, got.err, a.facts.BootID, l.state.tracker)
+	saved, found, err := decodeState(a.config.StateFile, got.raw, got.err, a.facts.BootID, a.node.Host.Clock.Boot(), l.state.tracker)
 	if err != nil {
 		l.warn("cannot go on from the last run's state: " + err.Error())
 		return
@@ -79,7 +79,7 @@ func (l *loop) save() {
 		}
 		return
 	}
-	raw, err := encodeState(a.facts.BootID, l.state.cursors, l.state.tracker, l.rememberKube())
+	raw, err := encodeState(a.facts.BootID, now, l.state.cursors, l.state.tracker, l.rememberKube())
 	if err != nil {
 		l.saved(err)
 		return

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +26,9 @@ type savedState struct {
 	Version int `json:"version"`
 	// BootID is the boot that the tracker's times are of. After a reboot only the
 	// cursors of files on disk hold.
-	BootID  string          `json:"bootID"`
+	BootID string `json:"bootID"`
+	// Saved is when, as boot time.
+	Saved   time.Duration   `json:"saved"`
 	Cursors cursors         `json:"cursors"`
 	Tracker json.RawMessage `json:"tracker"`
 	// Kube is what was published to the API server; it also holds after a reboot.
@@ -53,7 +56,7 @@ func readState(path string) ([]byte, error) {
 
 // decodeState reads what readState returned, and the tracker's part of it into t. A
 // missing file is a first start; an error says why there is nothing to go on from.
-func decodeState(path string, raw []byte, err error, bootID string, t *tracker.Tracker) (savedState, bool, error) {
+func decodeState(path string, raw []byte, err error, bootID string, now time.Duration, t *tracker.Tracker) (savedState, bool, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return savedState{}, false, nil
 	}
@@ -74,16 +77,17 @@ func decodeState(path string, raw []byte, err error, bootID string, t *tracker.T
 	if err := json.Unmarshal(s.Tracker, t); err != nil {
 		return savedState{}, false, fmt.Errorf("%s: %w", path, err)
 	}
+	t.Away(now - s.Saved)
 	return s, true, nil
 }
 
 // encodeState is the content of the state file.
-func encodeState(bootID string, c cursors, t *tracker.Tracker, kube json.RawMessage) ([]byte, error) {
+func encodeState(bootID string, now time.Duration, c cursors, t *tracker.Tracker, kube json.RawMessage) ([]byte, error) {
 	inner, err := json.Marshal(t)
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(savedState{stateVersion, bootID, c, inner, kube})
+	return json.Marshal(savedState{stateVersion, bootID, now, c, inner, kube})
 }
 
 // writeState replaces the file at path. It is on disk, whole, when this returns

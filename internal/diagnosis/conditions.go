@@ -19,7 +19,8 @@ const (
 // Conditions derives the NodeConditions: True for a problem of node scope at
 // least as severe as minSeverity; Unknown where nothing is wrong but a verdict
 // is overdue or was never had; False otherwise, with the kind of a milder
-// problem as the reason. Problems are those of Diagnose, worst first.
+// problem as the reason. A problem that an earlier run of the agent has left is no
+// verdict: until its kind has one, nobody knows. Problems are those of Diagnose, worst first.
 func Conditions(c *problem.Catalogue, problems []problem.Problem, kinds []problem.KindStatus, minSeverity problem.Severity) []problem.Condition {
 	var out []problem.Condition
 	for _, typ := range c.Conditions() {
@@ -45,9 +46,10 @@ func healthy(c *problem.Catalogue, cond problem.Condition) problem.Condition {
 
 // condition sums up the kinds that of picks.
 func condition(typ string, of func(problem.Kind) bool, problems []problem.Problem, kinds []problem.KindStatus, minSeverity problem.Severity) problem.Condition {
+	s := summarise(kinds, of)
 	var mild *problem.Problem
 	for i, p := range problems {
-		if !of(p.Kind) || p.Scope != problem.NodeScope {
+		if !of(p.Kind) || p.Scope != problem.NodeScope || slices.Contains(s.starting, p.Kind) {
 			continue
 		}
 		if p.Severity >= minSeverity {
@@ -57,14 +59,13 @@ func condition(typ string, of func(problem.Kind) bool, problems []problem.Proble
 			mild = &problems[i]
 		}
 	}
-	s := summarise(kinds, of)
 	switch {
 	case mild != nil:
 		return problem.Condition{Type: typ, Status: problem.ConditionFalse, Reason: string(mild.Kind), Message: Headline(*mild)}
 	case s.applicable == 0:
 		return problem.Condition{Type: typ, Status: problem.ConditionUnknown, Reason: ReasonCannotTell, Message: s.notApplicable, NotApplicable: true}
-	case s.starting != "":
-		return problem.Condition{Type: typ, Status: problem.ConditionUnknown, Reason: ReasonStarting, Message: "no verdict yet: " + s.starting}
+	case len(s.starting) > 0:
+		return problem.Condition{Type: typ, Status: problem.ConditionUnknown, Reason: ReasonStarting, Message: "no verdict yet: " + string(s.starting[0])}
 	case s.overdue != "":
 		return problem.Condition{Type: typ, Status: problem.ConditionUnknown, Reason: ReasonCannotTell, Message: s.overdue}
 	}
@@ -77,8 +78,9 @@ func (s summary) healthy() string {
 }
 
 type summary struct {
-	applicable, fine                 int
-	starting, overdue, notApplicable string
+	applicable, fine       int
+	starting               []problem.Kind
+	overdue, notApplicable string
 }
 
 func summarise(kinds []problem.KindStatus, of func(problem.Kind) bool) summary {
@@ -97,8 +99,8 @@ func summarise(kinds []problem.KindStatus, of func(problem.Kind) bool) summary {
 		switch {
 		case k.State != problem.Unknown:
 			s.fine++
-		case k.Starting && s.starting == "":
-			s.starting = string(k.Kind)
+		case k.Starting:
+			s.starting = append(s.starting, k.Kind)
 		case k.Overdue && s.overdue == "":
 			s.overdue = fmt.Sprintf("%s: %s", k.Kind, k.Reason)
 		}

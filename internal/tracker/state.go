@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
@@ -34,25 +35,47 @@ func (t *Tracker) MarshalJSON() ([]byte, error) {
 	return json.Marshal(s)
 }
 
-// UnmarshalJSON replaces the state by a serialised one. Kinds that the
-// catalogue no longer has are dropped.
+// UnmarshalJSON goes on from a serialised state. What is expected of probes (Expect)
+// is still to come: what they saw in the last run is no verdict of this one, and what
+// no probe decides any more is over. Kinds that the catalogue no longer has are dropped.
 func (t *Tracker) UnmarshalJSON(b []byte) error {
 	var s saved
 	if err := json.Unmarshal(b, &s); err != nil {
 		return fmt.Errorf("tracker state: %w", err)
 	}
 	clear(t.entries)
-	clear(t.kinds)
 	clear(t.perKind)
 	for _, e := range s.Entries {
-		if _, known := t.catalogue.Get(e.Kind); known {
-			*t.entries[t.admit(e.Kind, e.Subject)] = e.entry
+		if _, known := t.catalogue.Get(e.Kind); !known {
+			continue
 		}
+		if e.Level == problem.Wrong {
+			e.unknown(problem.Unknown, starting)
+		}
+		if t.kinds[e.Kind] == nil {
+			e.unknown(problem.NotApplicable, "no probe decides it any more")
+		}
+		*t.entries[t.admit(e.Kind, e.Subject)] = e.entry
 	}
-	for k, ks := range s.Kinds {
-		if _, known := t.catalogue.Get(k); known && ks != nil {
-			t.kinds[k] = ks
+	for k, ks := range t.kinds {
+		if old := s.Kinds[k]; old != nil {
+			ks.LastGood, ks.Decided = old.LastGood, old.Decided
 		}
 	}
 	return nil
+}
+
+// awayMost is how long the agent may have been away for two runs to count as
+// consecutive, one before and one after: replacing a pod takes less.
+const awayMost = 5 * time.Minute
+
+// Away says that nothing was looked at for d, before a state is gone on from.
+// Problems and lines stay; what takes several runs in a row begins anew.
+func (t *Tracker) Away(d time.Duration) {
+	if d <= awayMost {
+		return
+	}
+	for _, e := range t.entries {
+		e.Wrong, e.Crit, e.Below, e.Fines = streak{}, streak{}, 0, 0
+	}
 }

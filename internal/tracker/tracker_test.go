@@ -223,17 +223,65 @@ func TestStateSurvivesARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again := New(catalogue(t), false)
-	if err := json.Unmarshal(raw, again); err != nil {
-		t.Fatal(err)
+	for away, want := range map[time.Duration]problem.Severity{awayMost: problem.Critical, awayMost + 1: 0} {
+		again := New(catalogue(t), false)
+		again.Expect("p", []problem.Kind{held}, 10*time.Second, s(26))
+		if err := json.Unmarshal(raw, again); err != nil {
+			t.Fatal(err)
+		}
+		again.Away(away)
+		if !reflect.DeepEqual(again.Active(), tr.Active()) {
+			t.Errorf("after restart\n%+v\nbefore\n%+v", again.Active(), tr.Active())
+		}
+		// The third critical run raises it, as if nothing had happened.
+		run(again, 30, held, problem.Critical)
+		again.Match(s(31), problem.Claim{Kind: plain, Subject: "x", Resolves: true})
+		again.Tick(s(32))
+		if got := severity(again); got != want {
+			t.Errorf("away for %v: severity %v, want %v", away, got, want)
+		}
 	}
-	if !reflect.DeepEqual(again.Active(), tr.Active()) {
-		t.Errorf("after restart\n%+v\nbefore\n%+v", again.Active(), tr.Active())
-	}
-	// The third critical run raises it, as if nothing had happened.
-	run(again, 30, held, problem.Critical)
-	if severity(again) != problem.Critical {
-		t.Error("the streak was lost")
+}
+
+// TestNoVerdictOfThisRunYet: what a probe saw in the last run stays wrong, and is not
+// taken for what is so now.
+func TestNoVerdictOfThisRunYet(t *testing.T) {
+	for name, x := range map[string]struct {
+		expect []problem.Kind
+		look   func(*Tracker)
+		state  problem.State
+		stale  string
+		active int
+	}{
+		"before the first run":       {[]problem.Kind{held}, func(tr *Tracker) { tr.Tick(s(99)) }, problem.Unknown, starting, 1},
+		"still wrong":                {[]problem.Kind{held}, func(tr *Tracker) { run(tr, 99, held, problem.Critical) }, problem.Wrong, "", 1},
+		"over":                       {[]problem.Kind{held}, func(tr *Tracker) { run(tr, 99, held, 0); run(tr, 109, held, 0) }, problem.Fine, "", 0},
+		"its probe was switched off": {nil, func(tr *Tracker) { tr.Tick(s(99)) }, 0, "", 0},
+	} {
+		tr := New(catalogue(t), false)
+		for i := range 3 {
+			run(tr, 10*(1+i), held, problem.Critical)
+		}
+		raw, err := json.Marshal(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr = New(catalogue(t), false)
+		if x.expect != nil {
+			tr.Expect("p", x.expect, 10*time.Second, s(90))
+		}
+		if err := json.Unmarshal(raw, tr); err != nil {
+			t.Fatal(err)
+		}
+		x.look(tr)
+		var state problem.State
+		if all := tr.Kinds(s(99)); len(all) == 1 {
+			state = all[0].State
+		}
+		a := tr.Active()
+		if len(a) != x.active || state != x.state || x.active == 1 && a[0].Stale != x.stale {
+			t.Errorf("%s: state %v, active %+v", name, state, a)
+		}
 	}
 }
 

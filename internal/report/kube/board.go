@@ -36,7 +36,9 @@ func (s standing) starting() bool { return s.Reason == diagnosis.ReasonStarting 
 type board struct {
 	holdUntil time.Time
 	order     []string // types, as they are to be written
-	stands    map[string]standing
+	// stands has the verdicts of this run; earlier those that the last run has left,
+	// for their dates; waiting the types of which this run has no verdict yet.
+	stands, earlier, waiting map[string]standing
 	// shown is what the Node shows of ours, as far as is known: what was written
 	// last, or found there. A type whose write may or may not have arrived is in
 	// maybe, too.
@@ -51,7 +53,8 @@ type board struct {
 func newBoard(start time.Time) *board {
 	return &board{
 		holdUntil: start.Add(holdFor),
-		stands:    map[string]standing{}, shown: map[string]standing{}, maybe: map[string]bool{},
+		stands:    map[string]standing{}, earlier: map[string]standing{}, waiting: map[string]standing{},
+		shown: map[string]standing{}, maybe: map[string]bool{},
 	}
 }
 
@@ -64,17 +67,28 @@ func (b *board) see(conditions []problem.Condition, now time.Time) {
 		present[c.Type] = true
 		next := standing{Status: c.Status, Reason: c.Reason, Message: c.Message, Since: now}
 		old, known := b.stands[c.Type]
+		if !known && next.starting() {
+			if w, waits := b.waiting[c.Type]; waits {
+				next.Since = w.Since
+			}
+			b.waiting[c.Type] = next
+			continue
+		}
+		if !known {
+			old, known = b.earlier[c.Type]
+		}
 		switch {
 		case !known:
 			next.fresh = true
-		case next.starting() && !old.starting() && now.Before(b.holdUntil):
-			continue // a restart of the agent is no news of the node
 		case old.Status == next.Status:
 			next.Since, next.fresh = old.Since, old.fresh
 		}
 		b.stands[c.Type] = next
+		delete(b.waiting, c.Type)
 	}
-	maps.DeleteFunc(b.stands, func(typ string, _ standing) bool { return !present[typ] })
+	gone := func(typ string, _ standing) bool { return !present[typ] }
+	maps.DeleteFunc(b.stands, gone)
+	maps.DeleteFunc(b.waiting, gone)
 }
 
 // adopt takes in what the Node shows of ours before the first write: what an
@@ -83,19 +97,34 @@ func (b *board) adopt(found map[string]standing) {
 	b.forget()
 	for typ, f := range found {
 		b.shown[typ] = f
+		// Without a memory of our own the Node's word counts; with one, the later: the
+		// memory may be some seconds older than the last write.
+		if e, known := b.earlier[typ]; !known || f.Since.After(e.Since) {
+			b.earlier[typ] = f
+		}
 		s, known := b.stands[typ]
-		switch {
-		case !known: // it will be removed, or its first snapshot is still to come
-		case s.starting() && !f.starting():
-			b.stands[typ] = f // see goes on from it
-		case s.Status != f.Status:
-		case s.fresh || f.Since.After(s.Since):
-			// Without a memory of our own the Node's word counts; with one, the later:
-			// the memory may be some seconds older than the last write.
+		if known && s.Status == f.Status && (s.fresh || f.Since.After(s.Since)) {
 			s.Since, s.fresh = f.Since, false
 			b.stands[typ] = s
 		}
 	}
+}
+
+// wanted is what the Node should show. That the agent restarts is no news of the
+// node: until there is a verdict, what stands there goes on for a while; but what
+// the last run has seen and not written is not written now.
+func (b *board) wanted(now time.Time) map[string]standing {
+	all := maps.Clone(b.stands)
+	for typ, w := range b.waiting {
+		switch s, there := b.shown[typ]; {
+		case there && now.Before(b.holdUntil):
+			w = s
+		case there && s.Status == w.Status:
+			w.Since = s.Since
+		}
+		all[typ] = w
+	}
+	return all
 }
 
 // difference is how much what stands differs from what is shown.
@@ -107,9 +136,10 @@ const (
 	news               // a status, a reason, what is wrong, a type that came or went
 )
 
-func (b *board) differs() difference {
+func (b *board) differs(now time.Time) difference {
 	d := none
-	for typ, s := range b.stands {
+	wanted := b.wanted(now)
+	for typ, s := range wanted {
 		shown, there := b.shown[typ]
 		switch {
 		case !there || shown.Status != s.Status || shown.Reason != s.Reason:
@@ -120,7 +150,7 @@ func (b *board) differs() difference {
 			d = wording
 		}
 	}
-	if len(b.leftovers()) > 0 {
+	if len(b.leftovers(wanted)) > 0 {
 		return news
 	}
 	return d
@@ -136,14 +166,14 @@ func words(message string) string {
 	}, message)
 }
 
-// leftovers are types that the Node shows, or may show, and that stand no more.
-func (b *board) leftovers() []string {
+// leftovers are types that the Node shows, or may show, and should not.
+func (b *board) leftovers(wanted map[string]standing) []string {
 	gone := map[string]bool{}
 	for typ := range b.shown {
 		gone[typ] = true
 	}
 	maps.Copy(gone, b.maybe)
-	maps.DeleteFunc(gone, func(typ string, _ bool) bool { _, stands := b.stands[typ]; return stands })
+	maps.DeleteFunc(gone, func(typ string, _ bool) bool { _, stays := wanted[typ]; return stays })
 	return sorted(gone)
 }
 
@@ -159,10 +189,11 @@ type write struct {
 // compose makes the patch that brings the Node up to date. It names only our own
 // conditions, so that nobody else's are touched.
 func (b *board) compose(now time.Time) (write, error) {
-	w := write{stands: maps.Clone(b.stands), removed: b.leftovers()}
+	wanted := b.wanted(now)
+	w := write{stands: wanted, removed: b.leftovers(wanted)}
 	p := patch{patchStatus{Conditions: []any{}}}
 	for _, typ := range b.order {
-		s := b.stands[typ]
+		s := wanted[typ]
 		p.Status.Conditions = append(p.Status.Conditions, nodeCondition{
 			Type: typ, Status: string(s.Status), Reason: s.Reason, Message: s.Message,
 			LastHeartbeatTime: dateTime{now}, LastTransitionTime: dateTime{s.Since},
@@ -190,6 +221,17 @@ func (b *board) unsure(w write) {
 	for typ := range w.stands {
 		b.maybe[typ] = true
 	}
+}
+
+// memory is what another run of the agent needs to go on.
+func (b *board) memory() map[string]standing {
+	all := maps.Clone(b.stands)
+	for typ := range b.waiting {
+		if e, known := b.earlier[typ]; known {
+			all[typ] = e
+		}
+	}
+	return all
 }
 
 // forget drops all knowledge of the Node: it was deleted, or made anew.

@@ -23,7 +23,6 @@ func at(d time.Duration) time.Time { return time.Date(2026, 1, 2, 0, 0, 0, 0, ti
 
 func TestTransitionOnlyOnFlip(t *testing.T) {
 	b := newBoard(at(0))
-	since := func() time.Duration { return b.stands["A"].Since.Sub(at(0)) }
 	for _, step := range []struct {
 		now    time.Duration
 		c      problem.Condition
@@ -40,21 +39,18 @@ func TestTransitionOnlyOnFlip(t *testing.T) {
 		{7, cond("A", statusTrue, "KindD", "95 % of A"), 6, wording}, // only numbers
 		{7, cond("A", statusTrue, "KindD", "95 % of B"), 6, news},    // another culprit
 		{8, cond("A", statusUnknown, "CannotTell", ""), 8, news},
-		{9, cond("A", statusUnknown, "Starting", ""), 8, news}, // after the hold
 	} {
-		if step.c.Reason == "Starting" && step.now > 1 {
-			b.holdUntil = at(0)
-		}
 		b.see([]problem.Condition{step.c}, at(step.now))
-		if since() != step.since || b.stands["A"].Status != step.c.Status || b.differs() != step.differ {
-			t.Errorf("at %d: %+v, since %v, differs %d; want %+v", step.now, b.stands["A"], since(), b.differs(), step)
+		got := b.wanted(at(step.now))["A"]
+		if since := got.Since.Sub(at(0)); since != step.since || got.Status != step.c.Status || b.differs(at(step.now)) != step.differ {
+			t.Errorf("at %d: %+v, since %v, differs %d; want %+v", step.now, got, since, b.differs(at(step.now)), step)
 		}
 		w, err := b.compose(at(step.now))
 		if err != nil {
 			t.Fatal(err)
 		}
 		b.wrote(w)
-		if b.differs() != none {
+		if b.differs(at(step.now)) != none {
 			t.Errorf("at %d: it differs after it was written", step.now)
 		}
 	}
@@ -81,6 +77,10 @@ func TestRestart(t *testing.T) {
 		"the first start":                            {first: starting, want: standing{Status: statusUnknown, Reason: "Starting", Since: at(1)}, write: true},
 		"no verdict yet: what stood goes on":         {memory: ptr(yes(hour)), node: ptr(yes(hour)), first: starting, want: yes(hour)},
 		"no verdict yet, no memory":                  {node: ptr(yes(hour)), first: starting, want: yes(hour)},
+		"no verdict yet: nothing is published anew":  {memory: ptr(yes(hour)), first: starting, want: standing{Status: statusUnknown, Reason: "Starting", Since: at(1)}, write: true},
+		"no verdict yet: the Node's word goes on":    {memory: ptr(yes(hour)), node: ptr(no(hour.Add(-time.Hour))), first: starting, want: no(hour.Add(-time.Hour))},
+		"not written then, and bad":                  {memory: ptr(yes(hour)), node: ptr(no(hour.Add(-time.Hour))), first: starting, second: &bad, want: yes(hour), write: true},
+		"not written then, and over":                 {memory: ptr(yes(hour)), node: ptr(no(hour.Add(-time.Hour))), first: starting, second: &fine, want: no(at(2))},
 		"still bad":                                  {memory: ptr(yes(hour)), node: ptr(yes(hour)), first: starting, second: &bad, want: yes(hour)},
 		"still bad, no memory":                       {node: ptr(yes(hour)), first: bad, want: yes(hour)},
 		"fine by now":                                {memory: ptr(yes(hour)), node: ptr(yes(hour)), first: starting, second: &fine, want: no(at(2)), write: true},
@@ -92,7 +92,7 @@ func TestRestart(t *testing.T) {
 	} {
 		b := newBoard(at(0))
 		if x.memory != nil {
-			b.stands["A"], b.maybe["A"] = *x.memory, true
+			b.earlier["A"], b.maybe["A"] = *x.memory, true
 		}
 		b.see([]problem.Condition{x.first}, at(1))
 		found := map[string]standing{}
@@ -103,10 +103,13 @@ func TestRestart(t *testing.T) {
 		if x.second != nil {
 			b.see([]problem.Condition{*x.second}, at(2))
 		}
-		got := b.stands["A"]
+		got, differs := b.wanted(at(3))["A"], b.differs(at(3))
 		got.fresh = false
-		if got != x.want || (b.differs() != none) != x.write {
-			t.Errorf("%s: %+v, differs %d; want %+v, write %v", name, got, b.differs(), x.want, x.write)
+		if got != x.want || (differs != none) != x.write {
+			t.Errorf("%s: %+v, differs %d; want %+v, write %v", name, got, differs, x.want, x.write)
+		}
+		if m, kept := b.memory()["A"]; x.memory != nil && (!kept || m.starting()) {
+			t.Errorf("%s: it remembers %+v", name, m)
 		}
 	}
 }
@@ -115,15 +118,23 @@ func ptr[T any](v T) *T { return &v }
 
 func TestHoldEnds(t *testing.T) {
 	b := newBoard(at(0))
-	b.stands["A"] = standing{Status: statusTrue, Reason: "K", Since: at(-time.Hour)}
+	b.adopt(map[string]standing{"A": {Status: statusTrue, Reason: "K", Since: at(-time.Hour)}})
 	starting := []problem.Condition{cond("A", statusUnknown, "Starting", "")}
-	b.see(starting, at(holdFor-1))
-	if b.stands["A"].Status != statusTrue {
-		t.Error("a restart turned the condition")
+	b.see(starting, at(1))
+	if s := b.wanted(at(holdFor - 1))["A"]; s.Status != statusTrue || b.differs(at(holdFor-1)) != none {
+		t.Errorf("a restart turned the condition: %+v", s)
 	}
-	b.see(starting, at(holdFor))
-	if s := b.stands["A"]; s.Status != statusUnknown || !s.Since.Equal(at(holdFor)) {
+	if s := b.wanted(at(holdFor))["A"]; s.Status != statusUnknown || !s.Since.Equal(at(1)) || b.differs(at(holdFor)) != news {
 		t.Errorf("a verdict that never comes is no verdict: %+v", s)
+	}
+	w, err := b.compose(at(holdFor))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.wrote(w)
+	b.see(starting, at(2*holdFor))
+	if s := b.wanted(at(2 * holdFor))["A"]; b.differs(at(2*holdFor)) != none || !s.Since.Equal(at(1)) {
+		t.Errorf("it goes on changing: %+v", s)
 	}
 }
 
@@ -133,7 +144,7 @@ func TestRemoval(t *testing.T) {
 	w, _ := b.compose(at(1))
 	b.unsure(w) // no answer: they may stand there
 	b.see([]problem.Condition{cond("B", statusTrue, "K", "b")}, at(2))
-	if b.differs() != news {
+	if b.differs(at(9)) != news {
 		t.Error("what may stand there was forgotten")
 	}
 	w, err := b.compose(at(3))
@@ -151,15 +162,15 @@ func TestRemoval(t *testing.T) {
 		t.Errorf("%s\nwant %s", got, want)
 	}
 	b.wrote(w)
-	if b.differs() != none || len(b.leftovers()) != 0 {
-		t.Errorf("removed twice: %v", b.leftovers())
+	if b.differs(at(9)) != none || len(b.leftovers(b.wanted(at(9)))) != 0 {
+		t.Errorf("removed twice: %v", b.leftovers(b.wanted(at(9))))
 	}
 	b.see(nil, at(4))
-	if got := b.leftovers(); len(got) != 1 || got[0] != "B" {
+	if got := b.leftovers(b.wanted(at(9))); len(got) != 1 || got[0] != "B" {
 		t.Errorf("left over %q, want B", got)
 	}
 	b.forget()
-	if len(b.leftovers()) != 0 {
+	if len(b.leftovers(b.wanted(at(9)))) != 0 {
 		t.Error("a new Node shows nothing of ours")
 	}
 }
@@ -194,6 +205,18 @@ func TestLate(t *testing.T) {
 		}
 		if b.wrote(compose(statusTrue)) {
 			t.Errorf("%s: again for ever", name)
+		}
+	}
+}
+
+func TestEventsInACrowd(t *testing.T) {
+	for _, x := range []struct {
+		took     time.Duration
+		failures int
+		want     time.Duration
+	}{{slowWrite, 0, eventsLater / 2}, {slowWrite + 1, 0, eventsInCrowd / 2}, {0, 1, eventsInCrowd / 2}} {
+		if got := eventsAfter(x.took, x.failures, 0.5); got != x.want {
+			t.Errorf("a write of %v after %d failures: Events wait %v, want %v", x.took, x.failures, got, x.want)
 		}
 	}
 }

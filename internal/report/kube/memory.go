@@ -19,7 +19,7 @@ func (m Memory) Types() []string { return sorted(m.Conditions) }
 func (r *Reporter) Remember() (json.RawMessage, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := Memory{Node: r.node.name, Conditions: r.board.stands}
+	m := Memory{Node: r.node.name, Conditions: r.board.memory()}
 	for _, k := range sortedKeys(r.teller.told) {
 		m.Events = append(m.Events, r.teller.told[k])
 	}
@@ -32,7 +32,7 @@ func (r *Reporter) recall(m Memory) {
 		return
 	}
 	for typ, s := range m.Conditions {
-		r.board.stands[typ] = s
+		r.board.earlier[typ] = s
 		r.board.maybe[typ] = true
 		r.ours.remembered[typ] = true
 	}

@@ -23,6 +23,7 @@ func TestCluster(t *testing.T) {
 		run  func(*world)
 	}{
 		{"install", install},
+		{"everybody writes at once", everybodyWrites},
 		{"pod at its limit of tasks", podOutOfTasks},
 		{"service at its limit of tasks", serviceOutOfTasks},
 		{"lines in kubelet's log", linesInTheLog},

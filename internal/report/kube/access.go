@@ -122,7 +122,7 @@ func dial(a Access) (*client, error) {
 	}
 	t := &http.Transport{
 		TLSClientConfig: tls, Proxy: e.proxy,
-		DialContext:         (&net.Dialer{Timeout: timeout}).DialContext,
+		DialContext:         (&net.Dialer{Timeout: connectWithin}).DialContext,
 		TLSHandshakeTimeout: timeout, ResponseHeaderTimeout: timeout, ExpectContinueTimeout: timeout, IdleConnTimeout: idleFor,
 		MaxIdleConnsPerHost: 1, MaxConnsPerHost: 1, DisableCompression: true,
 		WriteBufferSize: 4 << 10, ReadBufferSize: 4 << 10,

@@ -15,8 +15,13 @@ import (
 )
 
 const (
-	// timeout bounds a request, from the name's resolution to the last byte.
-	timeout = 10 * time.Second
+	// timeout bounds a request, from the name's resolution to the last byte. An API
+	// server that has too much to do keeps a request waiting for 15 s before it says so
+	// (a quarter of its --request-timeout): who gives up earlier only loses its place.
+	timeout = 30 * time.Second
+	// connectWithin bounds the way to a connection, without TLS, which takes an API
+	// server CPU. Where there is a machine at all, its kernel answers that soon.
+	connectWithin = 10 * time.Second
 	// maxAnswer bounds what is read of an answer, in bytes. A Node with 50 images
 	// and long lists of managed fields has some 100 KiB.
 	maxAnswer = 4 << 20

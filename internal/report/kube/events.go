@@ -100,7 +100,7 @@ func (t *teller) want(s *problem.Snapshot, now time.Time) *telling {
 		}
 		for _, k := range keys {
 			active[k] = true
-			if first == nil {
+			if first == nil && !startingKind(s, p.Kind) {
 				if first = t.begun(k, p, now); first != nil {
 					first.pod, first.podUID = pod, uid
 				}
@@ -222,6 +222,12 @@ func (t *teller) makeRoom() bool {
 	}
 	delete(t.told, oldest.eventKey)
 	return true
+}
+
+// startingKind: this run has no verdict of the kind yet. What the last run has left
+// may be over.
+func startingKind(s *problem.Snapshot, k problem.Kind) bool {
+	return slices.ContainsFunc(s.Kinds, func(st problem.KindStatus) bool { return st.Kind == k && st.Starting })
 }
 
 func stateOf(s *problem.Snapshot, k problem.Kind) problem.State {

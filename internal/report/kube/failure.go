@@ -62,6 +62,14 @@ func (f *failure) most() time.Duration {
 // crowded: the API server has more to do than it can. Then quick retries make it worse.
 func (f *failure) crowded() bool { return f.result == throttled || f.result == timedOut }
 
+// eventWait is how long to wait after the n-th failure in a row to tell an Event.
+func (f *failure) eventWait(n int, chance float64) time.Duration {
+	if f.crowded() {
+		return spread(eventsInCrowd, f.after, chance)
+	}
+	return f.wait(n, chance)
+}
+
 // wait is how long to wait after the n-th failure in a row, n from 0.
 func (f *failure) wait(n int, chance float64) time.Duration {
 	if f.crowded() {

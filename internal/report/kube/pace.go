@@ -21,8 +21,12 @@ const (
 	heartbeat       = 5 * time.Minute
 	heartbeatJitter = 0.2
 	// eventsLater is how long Events wait at most for the conditions of other nodes
-	// that may have failed at the same time: those are what is acted upon.
-	eventsLater = 5 * time.Second
+	// that may have failed at the same time: those are what is acted upon. In a crowd,
+	// which a write of more than slowWrite or one that had to be repeated tells, it is
+	// eventsInCrowd: 5,000 Events beside 5,000 conditions double the time of both.
+	eventsLater   = 5 * time.Second
+	eventsInCrowd = time.Minute
+	slowWrite     = time.Second
 	// startWithin is how long the first write waits for the first verdicts.
 	startWithin = 3 * time.Second
 	// firstRetry doubles with each failure up to a cap, and is jittered down to half.
@@ -104,6 +108,15 @@ func (p *pace) beat() time.Duration {
 func (p *pace) failed(f *failure, now time.Time) {
 	p.notBefore = now.Add(f.wait(p.failures, p.chance()))
 	p.failures++
+}
+
+// eventsAfter is how long Events wait for others' conditions, after a write that
+// took so long and was tried so often before.
+func eventsAfter(took time.Duration, failures int, chance float64) time.Duration {
+	if took > slowWrite || failures > 0 {
+		return spread(eventsInCrowd, 0, chance)
+	}
+	return spread(eventsLater, 0, chance)
 }
 
 // spread is a wait from what the API server asked for, 0 for nothing, up to most:

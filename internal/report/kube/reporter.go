@@ -171,7 +171,7 @@ func (r *Reporter) next(now time.Time) (*job, time.Time) {
 	if s == nil || r.starting(s, now) {
 		return nil, now.Add(startWithin)
 	}
-	d := r.board.differs()
+	d := r.board.differs(now)
 	at := r.pace.due(d, now)
 	switch {
 	case !r.met && r.pace.failures == 0:
@@ -241,12 +241,14 @@ func (r *Reporter) readNode() *job {
 func (r *Reporter) writeConditions() *job {
 	var w write
 	var d difference
+	begun := time.Now()
 	compose := func() ([]byte, error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		var err error
-		d = r.board.differs()
-		w, err = r.board.compose(time.Now())
+		now := time.Now()
+		d = r.board.differs(now)
+		w, err = r.board.compose(now)
 		return w.body, err
 	}
 	return &job{
@@ -255,10 +257,11 @@ func (r *Reporter) writeConditions() *job {
 			r.metrics.wrote(f, now)
 			if f == nil {
 				r.writing.worked()
-				r.pace.wrote(d, r.board.wrote(w), now)
 				if d == news {
-					r.telling.notBefore = later(r.telling.notBefore, now.Add(time.Duration(rand.Float64()*float64(eventsLater))))
+					wait := eventsAfter(now.Sub(begun), r.pace.failures, rand.Float64())
+					r.telling.notBefore = later(r.telling.notBefore, now.Add(wait))
 				}
+				r.pace.wrote(d, r.board.wrote(w), now)
 				return
 			}
 			r.writing.failed(f, f.advice(r.node.name))
@@ -294,7 +297,7 @@ func (r *Reporter) writeEvent(w *telling) *job {
 				return
 			}
 			r.telling.failed(f, f.advice(r.node.name))
-			r.telling.notBefore = now.Add(f.wait(r.telling.failures-1, rand.Float64()))
+			r.telling.notBefore = now.Add(f.eventWait(r.telling.failures-1, rand.Float64()))
 		},
 	}
 }

@@ -192,8 +192,8 @@ func TestReporterOutage(t *testing.T) {
 			late   bool
 		}{
 			"refuses connections": {func(f *fakeServer) { f.away = true }, 15 * time.Second, false},
-			"takes nothing in":    {func(f *fakeServer) { f.hangs = true }, 25 * time.Second, false},
-			"does not answer":     {func(f *fakeServer) { f.hangs, f.reads = true, true }, 25 * time.Second, true},
+			"takes nothing in":    {func(f *fakeServer) { f.hangs = true }, timeout + retryAway, false},
+			"does not answer":     {func(f *fakeServer) { f.hangs, f.reads = true, true }, timeout + retryAway, true},
 			"503":                 {func(f *fakeServer) { f.status = 503 }, 15 * time.Second, false},
 			"429":                 {func(f *fakeServer) { f.status = 429 }, 15 * time.Second, false},
 			"409":                 {func(f *fakeServer) { f.status = 409 }, 15 * time.Second, false},

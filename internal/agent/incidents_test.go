@@ -299,6 +299,8 @@ func writers() map[string]journal.Record {
 		"containerd": unit("containerd"),
 		"dockerd":    {Source: "journal", Unit: "docker.service", Identifier: "dockerd", PID: 900},
 		"cri-o":      unit("crio"),
+		"sshd":       {Source: "journal", Unit: "ssh.service", Identifier: "sshd", PID: 900},
+		"payments":   {Source: "/var/log/containers/worker-7c9_payments_app.log", Pod: "payments/worker-7c9", Container: "app"},
 		"coredns":    pod("coredns-5d78c9869d-8xk2p", "coredns"),
 		"kube-proxy": pod("kube-proxy-zx7ql", "kube-proxy"),
 	}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/nodevitals/nodevitals/internal/host/mounts"
@@ -25,6 +26,14 @@ type resolver struct {
 func (r *resolver) resolve(c problem.Claim) problem.Claim {
 	if path, ok := refOf(c.Touches, problem.RefCgroup); ok {
 		c = r.ofCgroup(c, path)
+	} else if c.Kind == problem.ForkRefused {
+		c = r.ofProgram(c)
+	}
+	if pid, ok := refOf(c.Touches, problem.RefPID); ok {
+		c = r.ofTask(c, pid)
+	}
+	if c.Kind == problem.EvictionImminent {
+		c.Subject = signalOf(c.Subject)
 	}
 	if device, ok := refOf(c.Touches, problem.RefDevice); ok {
 		c = r.ofDevice(c, device)
@@ -68,8 +77,65 @@ func (r *resolver) ofCgroup(c problem.Claim, path string) problem.Claim {
 		// when the container is gone.
 		o = owner.Owner{PodUID: o.PodUID, Namespace: o.Namespace, Pod: o.Pod, Cgroup: o.Cgroup}
 	}
+	for _, ref := range c.Touches {
+		if ref.Type() == problem.RefCgroup { // that of the limit, and that of the one it hit
+			c = touch(c, r.node.Owners.OfCgroup(ref.ID()).Refs()...)
+		}
+	}
 	c.Subject, c.Scope = o.String(), o.Scope()
 	return touch(c, o.Refs()...)
+}
+
+// ofProgram is about a fork that failed, of which a program says no more than the
+// error. Is its unit at a pids limit now, then it was that. Else it may have been
+// the user's limit or the node's: neither has a counter of refusals.
+func (r *resolver) ofProgram(c problem.Claim) problem.Claim {
+	c.LogOnly = true
+	unit, ok := refOf(c.Touches, problem.RefUnit)
+	if !ok || r.node.Cgroups == nil {
+		return c
+	}
+	limiter, p, err := r.node.Cgroups.Limiter("/system.slice/" + unit)
+	if err != nil || !p.Full() {
+		return c
+	}
+	o := r.node.Owners.OfCgroup(limiter)
+	c.Subject, c.Scope, c.LogOnly = o.String(), o.Scope(), false // as the probe calls it
+	return touch(c, o.Refs()...)
+}
+
+// ofTask ties a claim to whose the task is that the line names by its number.
+func (r *resolver) ofTask(c problem.Claim, pid string) problem.Claim {
+	c.Touches = slices.DeleteFunc(slices.Clone(c.Touches), func(t problem.Ref) bool { return t.Type() == problem.RefPID })
+	number, err := strconv.Atoi(pid)
+	if err != nil {
+		return c
+	}
+	if o := r.node.Owners.OfPID(number); o.Cgroup != "/" { // where the kernel's own are
+		c = touch(c, o.Refs()...)
+	}
+	return c
+}
+
+// signalOf is the signal of kubelet's eviction manager that its log calls by the
+// resource that must be reclaimed (pkg/kubelet/eviction/helpers.go). Of the signals
+// that share one, the node's own is taken.
+func signalOf(resource string) string {
+	switch resource {
+	case "memory":
+		return "memory.available"
+	case "pids":
+		return "pid.available"
+	case "ephemeral-storage", "nodefs":
+		return "nodefs.available"
+	case "inodes", "nodefsInodes":
+		return "nodefs.inodesFree"
+	case "imagefs":
+		return "imagefs.available"
+	case "imagefsInodes":
+		return "imagefs.inodesFree"
+	}
+	return resource
 }
 
 func touch(c problem.Claim, refs ...problem.Ref) problem.Claim {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"iter"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,7 +37,27 @@ func (r *resolver) ofDevice(c problem.Claim, device string) problem.Claim {
 		c.Subject = m.Point // as the probe calls it
 		c.LogOnly = !r.showsReadonly(m.FSType)
 	}
-	return touch(c, problem.NewRef(problem.RefMount, m.Point))
+	c = touch(c, problem.NewRef(problem.RefMount, m.Point))
+	for m := range r.mountsOf(device) {
+		c = touch(c, r.podOfVolume(m.Point)...)
+	}
+	return c
+}
+
+// podOfVolume is the pod for which kubelet mounted a volume at a point; none for
+// other points.
+func (r *resolver) podOfVolume(point string) (refs []problem.Ref) {
+	_, below, _ := strings.Cut(point, "/pods/")
+	uid, rest, _ := strings.Cut(below, "/")
+	if !strings.HasPrefix(rest, "volumes/") {
+		return nil
+	}
+	for _, ref := range r.node.Owners.OfCgroup("/kubepods/pod" + uid).Refs() {
+		if ref.Type() == problem.RefPod { // its cgroup may be called otherwise
+			refs = append(refs, ref)
+		}
+	}
+	return refs
 }
 
 // ofPath ties a claim about a path, which its rule gives as a mount, to the file
@@ -70,15 +91,25 @@ func (r *resolver) readMounts(goodFor time.Duration) {
 	}
 }
 
-// mountOf finds the first mount of a device by its number, since the table may
-// call it otherwise (/dev/mapper/vg-root for dm-0), else by its name: btrfs has
-// numbers of its own.
-func (r *resolver) mountOf(device string) (mounts.Mount, bool) {
+// mountsOf are the mounts of a device by its number, since the table may call it
+// otherwise (/dev/mapper/vg-root for dm-0), or by its name: btrfs has numbers of its
+// own.
+func (r *resolver) mountsOf(device string) iter.Seq[mounts.Mount] {
 	number, _ := r.node.Host.ReadString("/sys/class/block/" + device + "/dev")
-	for _, m := range r.table.Mounts {
-		if number != "" && fmt.Sprintf("%d:%d", m.Major, m.Minor) == number || m.Source == "/dev/"+device {
-			return m, true
+	return func(yield func(mounts.Mount) bool) {
+		for _, m := range r.table.Mounts {
+			is := number != "" && fmt.Sprintf("%d:%d", m.Major, m.Minor) == number || m.Source == "/dev/"+device
+			if is && !yield(m) {
+				return
+			}
 		}
+	}
+}
+
+// mountOf is the first of them.
+func (r *resolver) mountOf(device string) (mounts.Mount, bool) {
+	for m := range r.mountsOf(device) {
+		return m, true
 	}
 	return mounts.Mount{}, false
 }

@@ -165,3 +165,66 @@ func TestResolveNetns(t *testing.T) {
 		t.Errorf("%s is not the node's %s", got, own)
 	}
 }
+
+// TestResolveProgram: of a fork that a program says was refused, the limit of its
+// unit is told if it is full now; of a user's or the node's limit no probe can tell
+// whether it still refuses.
+func TestResolveProgram(t *testing.T) {
+	root := t.TempDir()
+	const cgroups = "sys/fs/cgroup/system.slice/"
+	writeTree(t, root, map[string]string{
+		"proc/loadavg":                     "0 0 0 1/2 3\n",
+		"proc/1/mountinfo":                 "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n",
+		"sys/fs/cgroup/cgroup.controllers": "cpu io memory pids\n", "sys/fs/cgroup/cgroup.procs": "",
+		cgroups + "full.service/pids.max": "64\n", cgroups + "full.service/pids.current": "64\n",
+		cgroups + "calm.service/pids.max": "64\n", cgroups + "calm.service/pids.current": "9\n",
+	})
+	r := resolverAt(t, root)
+	for _, tc := range []struct {
+		unit, subject string
+		logOnly       bool
+	}{
+		{"full.service", "unit full.service", false},
+		{"calm.service", "", true},
+		{"gone.service", "", true},
+	} {
+		c := r.resolve(problem.Claim{Kind: problem.ForkRefused, Touches: []problem.Ref{problem.NewRef(problem.RefUnit, tc.unit)}})
+		if c.Subject != tc.subject || c.LogOnly != tc.logOnly {
+			t.Errorf("%s: %+v", tc.unit, c)
+		}
+	}
+}
+
+// TestResolveTask: a task is tied to whose it is; the kernel's own are nobody's.
+func TestResolveTask(t *testing.T) {
+	root := t.TempDir()
+	writeTree(t, root, map[string]string{
+		"proc/loadavg":                     "0 0 0 1/2 3\n",
+		"proc/1/mountinfo":                 "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n",
+		"sys/fs/cgroup/cgroup.controllers": "pids\n", "sys/fs/cgroup/cgroup.procs": "",
+		"proc/77/cgroup": "0::/kubepods/podaaaa\n", "proc/2/cgroup": "0::/\n",
+	})
+	r := resolverAt(t, root)
+	for pid, want := range map[string][]problem.Ref{
+		"77": {"process:java", "pod:aaaa", "cgroup:/kubepods/podaaaa"},
+		"2":  {"process:java"}, "999": {"process:java"}, "x": {"process:java"},
+	} {
+		c := r.resolve(problem.Claim{Kind: problem.TaskHung, Touches: []problem.Ref{"process:java", problem.NewRef(problem.RefPID, pid)}})
+		if !slices.Equal(c.Touches, want) {
+			t.Errorf("%s: %v, want %v", pid, c.Touches, want)
+		}
+	}
+}
+
+// TestResolveSignal: what kubelet must reclaim is the signal that the probe measures.
+func TestResolveSignal(t *testing.T) {
+	r := resolverAt(t, fixtures.Node(t, "healthy-k6.12"))
+	for resource, want := range map[string]string{
+		"memory": "memory.available", "ephemeral-storage": "nodefs.available", "inodes": "nodefs.inodesFree",
+		"pids": "pid.available", "imagefs.available": "imagefs.available", "": "",
+	} {
+		if c := r.resolve(problem.Claim{Kind: problem.EvictionImminent, Subject: resource}); c.Subject != want {
+			t.Errorf("%q: %q, want %q", resource, c.Subject, want)
+		}
+	}
+}

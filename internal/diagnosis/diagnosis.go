@@ -42,7 +42,7 @@ func Diagnose(in Input) []problem.Problem {
 		p.NoMetrics = def.NoMetrics
 		p.Causes = d.tree(i, nil)
 		p.Examined = d.examined(i, def)
-		if len(p.Causes) == 0 && len(def.Causes) > 0 {
+		if len(p.Causes) == 0 && len(def.Causes) > 0 && !def.Itself {
 			p.Note = "cause not found on this node"
 		}
 		p.Next = next(def, t.Subject)
@@ -119,7 +119,16 @@ func (d *diagnosis) tied(edge problem.Edge, cause, effect problem.Tracked) bool 
 	case len(edge.Touching) > 0: // the tie itself: whoever logged the effect, it is about these
 		return problem.AnyReaches(edge.Touching, cause.Touches)
 	}
-	return d.ofTheNode(cause) || problem.AnyReaches(cause.Touches, effect.Touches)
+	return d.ofTheNode(cause) || problem.AnyReaches(at(cause), effect.Touches)
+}
+
+// at is where a cause is felt. What is wrong with one pod is not felt by all that
+// the daemon does that has logged it.
+func at(cause problem.Tracked) []problem.Ref {
+	if cause.Scope != problem.PodScope {
+		return cause.Touches
+	}
+	return slices.DeleteFunc(slices.Clone(cause.Touches), func(r problem.Ref) bool { return r.Type() == problem.RefUnit })
 }
 
 // inTime: the cause began no later than its effect, as far as that can be told.
@@ -197,8 +206,15 @@ func (d *diagnosis) isCause(i int, kind problem.Kind) bool {
 // alibi says why no problem of edge.Kind explains the effect: its measurements
 // near the effect, or that it is fine, or that nobody can tell.
 func (d *diagnosis) alibi(edge problem.Edge, effect problem.Tracked) []string {
+	active := func(t problem.Tracked) bool { return t.Kind == edge.Kind }
+	late := func(t problem.Tracked) bool { return active(t) && d.tied(edge, t, effect) && !inTime(t, effect) }
+	if slices.ContainsFunc(d.Problems, late) {
+		return []string{fmt.Sprintf("%s is there too, but began later", edge.Kind)}
+	}
 	status, decided := d.kinds[edge.Kind]
+	there := slices.ContainsFunc(d.Problems, active)
 	switch {
+	case there:
 	case !decided, status.State == problem.NotApplicable:
 		return nil
 	case status.State == problem.Unknown:
@@ -211,13 +227,9 @@ func (d *diagnosis) alibi(edge problem.Edge, effect problem.Tracked) []string {
 			out = append(out, fmt.Sprintf("not %s: %s", resourceName(m), problem.Share(m)))
 		}
 	}
-	active := func(t problem.Tracked) bool { return t.Kind == edge.Kind }
-	late := func(t problem.Tracked) bool { return active(t) && d.tied(edge, t, effect) && !inTime(t, effect) }
 	switch {
-	case slices.ContainsFunc(d.Problems, late):
-		out = []string{fmt.Sprintf("%s is there too, but began later", edge.Kind)}
 	case len(out) > 0:
-	case slices.ContainsFunc(d.Problems, active):
+	case there:
 		out = append(out, fmt.Sprintf("%s is there too, but nothing ties it to this", edge.Kind))
 	case status.State == problem.Fine:
 		out = append(out, fmt.Sprintf("not %s", edge.Kind))

@@ -287,6 +287,16 @@ func TestIncidents(t *testing.T) {
 			want: []string{"EvictionImminent memory.available", "FilesystemInodesLow /"},
 		},
 		{
+			name: "one pod's trouble is not felt by another of which the same daemon logs",
+			steps: []step{
+				line(100, problem.SandboxRecreated, "pod:shop/a", "unit:kubelet.service"),
+				{at: 101, claim: &problem.Claim{
+					Kind: problem.SandboxLimitTooSmall, Subject: "pod shop/b", Line: "…", Source: "syslog", Touches: []problem.Ref{"pod:shop/b", "unit:kubelet.service"},
+				}},
+			},
+			want: []string{"SandboxLimitTooSmall pod shop/b", "SandboxRecreated"},
+		},
+		{
 			name: "fork refused by log clears when two runs find the level fine",
 			steps: []step{
 				line(100, problem.ForkRefused), level(110, threadKinds), level(120, threadKinds),

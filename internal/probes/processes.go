@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/nodevitals/nodevitals/internal/host/cgroup"
 	"github.com/nodevitals/nodevitals/internal/host/process"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
@@ -222,10 +224,14 @@ func evaluateProcesses(s processSample, n *Node, th ProcessesThresholds) problem
 func zombieVerdicts(s processSample, n *Node, th ProcessesThresholds) []problem.Verdict {
 	var out []problem.Verdict
 	for parent, count := range s.zombies {
-		if count < th.Zombies {
+		if count < min(th.Zombies, fewZombies) {
 			continue
 		}
 		o := n.Owners.OfPID(parent)
+		heavy := zombieRefs(n, count, o.Cgroup)
+		if count < th.Zombies && len(heavy) == 0 {
+			continue
+		}
 		comm := s.comms[parent]
 		out = append(out, problem.Verdict{
 			Kind: problem.ZombieProcesses, Subject: fmt.Sprintf("%s[%d]", comm, parent), State: problem.Wrong,
@@ -233,11 +239,34 @@ func zombieVerdicts(s processSample, n *Node, th ProcessesThresholds) []problem.
 			Message:  fmt.Sprintf("%s in %s does not wait for its children: %s zombies, each holding a pid", comm, o, coarse(uint64(count))),
 			Evidence: []string{fmt.Sprintf("/proc/*/stat: %d in state Z with parent %d", count, parent)},
 			Holders:  []problem.Holder{{Owner: o.String(), Process: comm, PID: parent, Amount: float64(count), Unit: problem.Processes}},
-			Touches:  o.Refs(),
+			Touches:  append([]problem.Ref{problem.NewRef(problem.RefProcess, comm)}, heavy...),
 		})
 	}
 	slices.SortFunc(out, func(a, b problem.Verdict) int { return strings.Compare(a.Subject, b.Subject) })
 	return out
+}
+
+// fewZombies is how many matter nowhere: a parent may just be slow to wait.
+const fewZombies = 10
+
+// zombieShare is from which share of a limit on zombies are to blame that it is
+// near: with fewer, it would be near without them, too.
+const zombieShare = 0.25
+
+// zombieRefs are whose limits on tasks the zombies in a cgroup take a good part of.
+func zombieRefs(n *Node, count int, at string) (refs []problem.Ref) {
+	heavy := func(limit uint64) bool { return float64(count) >= zombieShare*float64(limit) }
+	for ; n.Cgroups != nil && len(at) > 1; at = path.Dir(at) {
+		if limit, err := n.Cgroups.PIDsMax(at); err == nil && limit != cgroup.NoLimit && heavy(limit) {
+			refs = appendNew(refs, n.Owners.OfCgroup(at).Refs()...)
+		}
+	}
+	for _, file := range []string{"/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"} {
+		if limit, err := readUint(n.Host, file); err == nil && heavy(limit) {
+			refs = appendNew(refs, problem.NodeThreads)
+		}
+	}
+	return refs
 }
 
 // nameUserHolders says where a user's threads are.

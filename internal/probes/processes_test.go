@@ -3,6 +3,7 @@ package probes
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,6 +71,40 @@ func TestZombies(t *testing.T) {
 	v := checkSeverity(t, run(t, NewProcesses(), tree(t, files)), problem.ZombieProcesses, "negligent[50]", problem.Warning)
 	if v.Scope != problem.PodScope || !strings.Contains(v.Message, "pod uid aaaa") {
 		t.Errorf("%+v", v)
+	}
+}
+
+// TestZombiesAtALimit: zombies are tied to the limits that they take a quarter of,
+// and there are worth a word also if they are few.
+func TestZombiesAtALimit(t *testing.T) {
+	for _, tc := range []struct {
+		zombies     int
+		max, pidMax string
+		want        []problem.Ref // beside the process
+		silent      bool
+	}{
+		{zombies: 60, max: "64", pidMax: "32768", want: []problem.Ref{"pod:aaaa", "cgroup:/kubepods/podaaaa"}},
+		{zombies: 60, max: "1024", pidMax: "32768", silent: true},
+		{zombies: 9, max: "10", pidMax: "32768", silent: true}, // the parent may just be slow
+		{zombies: 100, max: "4096", pidMax: "32768"},
+		{zombies: 100, max: "max", pidMax: "301", want: []problem.Ref{problem.NodeThreads}},
+	} {
+		files := cgroup2(map[string]string{
+			"kubepods/podaaaa/cgroup.procs": "", "kubepods/podaaaa/pids.max": tc.max + "\n", "kubepods/podaaaa/pids.current": "64\n",
+		})
+		files["/proc/sys/kernel/pid_max"] = tc.pidMax + "\n"
+		proc(files, 50, "negligent", "S", 1, 1, 0, noCaps, "unlimited", podCg)
+		for i := range tc.zombies {
+			proc(files, 100+i, "child", "Z", 50, 1, 0, noCaps, "unlimited", podCg)
+		}
+		severity := problem.Warning
+		if tc.silent {
+			severity = 0
+		}
+		v := checkSeverity(t, run(t, NewProcesses(), tree(t, files)), problem.ZombieProcesses, "negligent[50]", severity)
+		if want := append([]problem.Ref{"process:negligent"}, tc.want...); !tc.silent && !slices.Equal(v.Touches, want) {
+			t.Errorf("%d zombies of %s: %v, want %v", tc.zombies, tc.max, v.Touches, want)
+		}
 	}
 }
 

@@ -54,6 +54,9 @@ type Definition struct {
 	NoMetrics bool
 	// Causes are what may bring it about, nearest first.
 	Causes []Edge
+	// Itself: it mostly stands for itself, as much is simply used; that no cause was
+	// found is not worth a word.
+	Itself bool
 
 	Summary   string   // what is wrong, in one sentence
 	Meaning   string   // what it does to the node and its pods

@@ -69,6 +69,15 @@ func nodeTasks() []Ref {
 		"crun", "runc", "runc:[0:PARENT]", "runc:[1:CHILD]", "runc:[2:INIT]")...)
 }
 
+// runtimeDaemons are the runtimes' daemons by their command names and units.
+func runtimeDaemons() []Ref {
+	refs := processes("containerd", "dockerd", "docker-containe", "cri-dockerd", "crio")
+	for _, unit := range []string{"containerd", "docker", "cri-docker", "crio", "snap.microk8s.daemon-containerd", "snap.docker.dockerd"} {
+		refs = append(refs, NewRef(RefUnit, unit+".service"))
+	}
+	return refs
+}
+
 func processes(comms ...string) []Ref {
 	refs := make([]Ref, len(comms))
 	for i, comm := range comms {

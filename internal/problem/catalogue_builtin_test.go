@@ -80,10 +80,10 @@ func TestBuiltinHasEveryKindInItsCondition(t *testing.T) {
 func TestBuiltinCauses(t *testing.T) {
 	edges := map[Kind]string{
 		PLEGUnhealthy: "RuntimeDown RuntimeNotAnswering RuntimeDeadlineExceeded TasksStuckOnMount~ DiskHung IOStall MemoryStall CPUStarvation",
-		RuntimeNotAnswering: "TasksStuckOnMount~ MountNotAnswering ForkRefused DiskHung IOStall NoSpaceLeft MemoryStall " +
-			"DaemonFilesNearLimit! CgroupLeak",
-		RuntimeDeadlineExceeded: "RuntimeNotAnswering TasksStuckOnMount~ MountNotAnswering ForkRefused DiskHung IOStall NoSpaceLeft MemoryStall " +
-			"DaemonFilesNearLimit! CgroupLeak CNIFailure",
+		RuntimeNotAnswering: "TasksStuckOnMount~ MountNotAnswering ForkRefused ForkRefused~ DiskHung IOStall NoSpaceLeft NoSpaceLeft~ MemoryStall " +
+			"DaemonFilesNearLimit!~ CgroupLeak",
+		RuntimeDeadlineExceeded: "RuntimeNotAnswering TasksStuckOnMount~ MountNotAnswering ForkRefused ForkRefused~ DiskHung IOStall NoSpaceLeft NoSpaceLeft~ MemoryStall " +
+			"DaemonFilesNearLimit!~ CgroupLeak CNIFailure",
 		SandboxRecreated:           "CNIFailure RuntimeDeadlineExceeded CgroupCreationRefused NodeAllocatableOOM SandboxLimitTooSmall",
 		CNIFailure:                 "PodIPsNearLimit! CNIAgentDown CNINotReady ForkRefused IptablesFailure",
 		RuntimeDown:                "NoSpaceLeft ReadonlyFilesystem NodeOOM~",
@@ -95,6 +95,9 @@ func TestBuiltinCauses(t *testing.T) {
 		ContainerNotStopping:       "TasksStuckOnMount MountNotAnswering DiskHung",
 		TaskHung:                   "TasksStuckOnMount MountNotAnswering DiskHung",
 		VolumeOperationStuck:       "MountNotAnswering BlockDeviceError DiskHung",
+		NodeThreadsNearLimit:       "ZombieProcesses~",
+		CgroupPIDsNearLimit:        "ZombieProcesses",
+		UnitTasksNearLimit:         "ZombieProcesses",
 		FilesystemSpaceLow:         "DeletedFilesHoldSpace",
 		NoSpaceLeft:                "FilesystemSpaceLow! FilesystemInodesLow! DeletedFilesHoldSpace",
 		InotifyRefused:             "InotifyInstancesNearLimit! InotifyWatchesNearLimit!",
@@ -285,7 +288,7 @@ func TestBuiltinCounts(t *testing.T) {
 		logs       Count
 		quiet      time.Duration
 	}{
-		{ForkRefused, Persist{}, Persist{}, Count{N: 1, Within: 5 * m}, 15 * m},
+		{ForkRefused, Persist{}, Persist{}, Count{N: 1, Within: 5 * m}, 5 * m},
 		{ZombieProcesses, runs(3), runs(3), Count{}, 5 * m},
 		{FilesystemSpaceLow, lasting(15 * m), runs(3), Count{}, 5 * m},
 		{FilesystemInodesLow, lasting(15 * m), runs(3), Count{}, 5 * m},

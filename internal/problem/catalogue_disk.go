@@ -23,7 +23,7 @@ func diskKinds() []Definition {
 			Warn: Persist{For: 15 * time.Minute}, Crit: Persist{Runs: 3},
 			Resources: []string{"filesystem_bytes"},
 			// What du cannot find, and no removal of files frees.
-			Causes:  []Edge{{Kind: DeletedFilesHoldSpace}},
+			Causes: []Edge{{Kind: DeletedFilesHoldSpace}}, Itself: true,
 			Summary: "A file system that the node depends on has little space left.",
 			Meaning: "kubelet removes images and then evicts pods as the space runs out; when it is gone, containers " +
 				"cannot start, logs are lost, and the runtime, etcd or kubelet can fail to write their own state.",

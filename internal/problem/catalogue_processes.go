@@ -20,7 +20,9 @@ func processKinds() []Definition {
 		{
 			Kind: ForkRefused, Condition: PIDExhaustion,
 			Scope: NodeScope, Severity: Critical, Sources: Level | Log,
-			Logs: Count{N: 1, Within: 5 * time.Minute},
+			// Who was refused tries again soon; of a user's or the node's limit nothing else
+			// tells whether it goes on.
+			Logs: Count{N: 1, Within: 5 * time.Minute}, Quiet: 5 * time.Minute,
 			// Several limits give one error: only the one that has refused is the cause.
 			Causes: []Edge{
 				{Kind: CgroupPIDsNearLimit, Refused: true},
@@ -48,7 +50,8 @@ func processKinds() []Definition {
 			Kind: NodeThreadsNearLimit, Condition: PIDExhaustion,
 			Scope: NodeScope, Severity: Critical, Sources: Level,
 			Resources: []string{"pid_max", "threads_max"},
-			Summary:   "The threads of the whole node are near the lower of kernel.pid_max and kernel.threads-max.",
+			Causes:    []Edge{{Kind: ZombieProcesses, Touching: []Ref{NodeThreads}}}, Itself: true,
+			Summary: "The threads of the whole node are near the lower of kernel.pid_max and kernel.threads-max.",
 			Meaning: "When the limit is reached no process on the node can fork, whoever it belongs to: kubelet, the " +
 				"runtime and sshd fail together, and you may not be able to log in.",
 			Evidence: []string{
@@ -67,7 +70,8 @@ func processKinds() []Definition {
 			Kind: CgroupPIDsNearLimit, Condition: PIDExhaustion,
 			Scope: NodeScope, Severity: Critical, Sources: Level,
 			Resources: []string{"cgroup_pids"},
-			Summary:   "The tasks in a cgroup are near its pids.max.",
+			Causes:    []Edge{{Kind: ZombieProcesses}}, Itself: true,
+			Summary: "The tasks in a cgroup are near its pids.max.",
 			Meaning: "At the limit, forks fail in that cgroup and in all below it. One pod at its own limit harms only " +
 				"itself; at the limit of kubepods or of a slice, every pod or service below it is refused.",
 			Evidence: []string{
@@ -86,7 +90,8 @@ func processKinds() []Definition {
 			Kind: UnitTasksNearLimit, Condition: PIDExhaustion,
 			Scope: NodeScope, Severity: Critical, Sources: Level,
 			Resources: []string{"unit_tasks"},
-			Summary:   "The tasks of kubelet's or the container runtime's unit are near its TasksMax.",
+			Causes:    []Edge{{Kind: ZombieProcesses}}, Itself: true,
+			Summary: "The tasks of kubelet's or the container runtime's unit are near its TasksMax.",
 			Meaning: "At the limit the daemon cannot start a shim, a hook or a mount helper, and a Go daemon that cannot " +
 				"create a thread dies. No container on the node can then be started or stopped.",
 			Evidence: []string{

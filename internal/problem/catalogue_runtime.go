@@ -186,16 +186,20 @@ func runtimeKinds() []Definition {
 }
 
 // runtimeSlowCauses are what makes the runtime slow to answer, all calls or some.
+// What is wrong with a daemon of the runtime's makes its calls slow, whoever logs
+// that they are.
 func runtimeSlowCauses() []Edge {
 	return []Edge{
 		{Kind: TasksStuckOnMount, Touching: nodeTasks()},
 		{Kind: MountNotAnswering},
 		{Kind: ForkRefused},
+		{Kind: ForkRefused, Touching: runtimeDaemons()},
 		{Kind: DiskHung},
 		{Kind: IOStall},
 		{Kind: NoSpaceLeft},
+		{Kind: NoSpaceLeft, Touching: runtimeDaemons()},
 		{Kind: MemoryStall},
-		{Kind: DaemonFilesNearLimit, Refused: true},
+		{Kind: DaemonFilesNearLimit, Refused: true, Touching: runtimeDaemons()},
 		{Kind: CgroupLeak},
 	}
 }

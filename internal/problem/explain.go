@@ -5,6 +5,7 @@ package problem
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -141,11 +142,10 @@ func (e Edge) explain(c *Catalogue) string {
 	}
 	if len(e.Touching) > 0 {
 		names := make([]string, 0, len(e.Touching))
-		seen := map[Ref]bool{}
 		for _, r := range e.Touching {
-			if !seen[r] {
-				seen[r] = true
-				names = append(names, r.ID())
+			// A daemon and its unit are one to a reader.
+			if name := strings.TrimSuffix(r.ID(), ".service"); !slices.Contains(names, name) {
+				names = append(names, name)
 			}
 		}
 		s += ", if it touches " + strings.Join(names, ", ")

@@ -18,11 +18,16 @@ const (
 	RefProcess = "process" // comm of a daemon: kubelet, containerd
 	RefLink    = "link"    // network interface
 	RefNetns   = "netns"   // inode of a network namespace
+	RefLimit   = "limit"   // a limit of the whole node: threads
+	RefPID     = "pid"     // a task that a line names, until it is known whose that is
 )
 
 // RefNode touches the node as a whole: a cause that touches it can explain
 // every effect that the catalogue allows it.
 const RefNode Ref = "node"
+
+// NodeThreads is the node's limit on threads: the lower of pid_max and threads-max.
+const NodeThreads Ref = RefLimit + ":threads"
 
 // NewRef makes a reference.
 func NewRef(typ, id string) Ref { return Ref(typ + ":" + id) }

@@ -9,6 +9,7 @@ func clockRules() []Rule {
 			// systemd's manager, journald.
 			Kind: problem.ClockJumped, Name: "systemd", Sources: Systemd,
 			Pattern: `^Time has been changed|^Time jumped backwards`,
+			Touches: []string{"node"},
 			Message: "the system's clock was set",
 		},
 		{
@@ -16,6 +17,7 @@ func clockRules() []Rule {
 			Kind: problem.ClockJumped, Name: "ntp", Sources: Systemd,
 			Pattern: `System clock was stepped by (?P<seconds>[-+]?\d+)|System clock wrong by|\btime reset [-+]\d+|\bstep time server`,
 			Exclude: `by [-+]?[0-4]\.\d+ s|reset [-+][0-4]\.\d+ s|offset [-+]?[0-4]\.\d+ s`,
+			Touches: []string{"node"},
 			Message: "the system's clock was set[ by {seconds} s]",
 		},
 	}

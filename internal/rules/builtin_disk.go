@@ -19,6 +19,7 @@ func diskRules() []Rule {
 			// Structured, then before 1.20.
 			Kind: problem.EvictionImminent, Name: "reclaim", Sources: Kubelet,
 			Pattern: `[Ee]viction manager: (?:attempting to reclaim|must evict pod\(s\) to reclaim)(?:` + quote + `?:?(?: resourceName=` + quote + `| )(?P<resource>[-\w.]+))?`,
+			Subject: "{resource}", // by which the signal is found
 			Message: "kubelet's eviction manager must reclaim[ {resource}]",
 		},
 		{
@@ -26,6 +27,7 @@ func diskRules() []Rule {
 			Kind: problem.EvictionImminent, Name: "images", Sources: Kubelet,
 			Pattern: `garbage collection failed multiple times in a row|failed to garbage collect required amount of images`,
 			Exclude: `collection failed once`,
+			Subject: "imagefs.available",
 			Message: "kubelet cannot remove enough images to make room",
 		},
 	}

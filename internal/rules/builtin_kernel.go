@@ -10,6 +10,7 @@ func kernelRules() []Rule {
 			// kernel/hung_task.c.
 			Kind: problem.TaskHung, Sources: Kernel,
 			Pattern: `INFO: task (?P<process>.{1,40}?):(?P<pid>\d+) (?:<[^>]*> ?)?(?:is )?blocked (?:in I/O wait )?for more than (?P<seconds>\d+) seconds`,
+			Touches: []string{"pid:{pid}"},
 			Message: "the task {process} has been blocked for more than {seconds} s",
 		},
 		{

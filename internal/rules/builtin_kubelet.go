@@ -65,6 +65,7 @@ func kubeletRules() []Rule {
 			Kind: problem.FrequentKubeletRestart, Sources: Systemd,
 			Pattern: `^Started .*(?:[Kk]ubelet\b|Lightweight Kubernetes|Rancher Kubernetes Engine|microk8s\.daemon-kubelite)`,
 			Exclude: `\.timer|\.path|[Ss]ession|[Mm]onitor|[Hh]ealth|[Ee]xporter`,
+			Touches: []string{"process:kubelet", "unit:kubelet.service"},
 			Message: "kubelet was started again and again",
 		},
 		{
@@ -87,12 +88,14 @@ func kubeletRules() []Rule {
 		{
 			Kind: problem.CgroupDriverMismatch, Name: "drivers", Sources: Kubelet | Runtimes,
 			Pattern: `cgroup driver: ` + quote + `(?P<kubelet>\w+)` + quote + ` is different from \w+ cgroup driver: ` + quote + `(?P<runtime>\w+)`,
+			Touches: []string{"node"},
 			Message: "kubelet's cgroup driver is {kubelet}, the runtime's {runtime}",
 		},
 		{
 			// runc, of a path in the other driver's form.
 			Kind: problem.CgroupDriverMismatch, Name: "path", Sources: Kubelet | Runtimes,
 			Pattern: `expected cgroupsPath to be of format ` + quote + `slice:prefix:name` + quote,
+			Touches: []string{"node"},
 			Message: "kubelet and the runtime use different cgroup drivers",
 		},
 		{

@@ -39,7 +39,7 @@ func limitRules() []Rule {
 		{
 			// net/core/neighbour.c, before and after 4.15.
 			Kind: problem.NeighbourTableNearLimit, Sources: Kernel,
-			Pattern: `(?:(?P<table>(?:arp|ndisc)_cache): )?[Nn]eighbou?r table overflow`, Subject: "{table}",
+			Pattern: `(?:(?P<table>(?:arp|ndisc)_cache): )?[Nn]eighbou?r table overflow`, Subject: "{table}", Touches: []string{"node"},
 			Message: "[{table}: ]a neighbour table is full",
 		},
 		{

@@ -26,7 +26,8 @@ func memoryRules() []Rule {
 		{
 			// mm/oom_kill.c since 5.0, where oom_memcg is whose limit it was, and before.
 			Kind: problem.NodeAllocatableOOM, Sources: Kernel,
-			Pattern: `(?:oom-kill:constraint=CONSTRAINT_MEMCG.*,oom_memcg=|Task in \S+ killed as a result of limit of )(?P<cgroup>` + allPods + `)(?:,|\s*$)`,
+			Pattern: `(?:oom-kill:constraint=CONSTRAINT_MEMCG.*,oom_memcg=|Task in (?P<task>\S+) killed as a result of limit of )(?P<cgroup>` + allPods + `)(?:,(?:task_memcg=(?P<task_memcg>/[^,]*))?|\s*$)`,
+			Touches: []string{"cgroup:{task_memcg}", "cgroup:{task}"}, // of the one that was killed
 			Message: "the pods together reached the memory limit of {cgroup}",
 		},
 		{

@@ -55,11 +55,13 @@ func networkRules() []Rule {
 		{
 			Kind: problem.ResolvConfInvalid, Name: "coredns", Sources: CoreDNS | Pod,
 			Pattern: `plugin/loop: Loop \(|plugin/forward: no nameservers found`,
+			Touches: []string{"node"},
 			Message: "CoreDNS's upstream leads back to itself or to nowhere",
 		},
 		{
 			Kind: problem.ResolvConfInvalid, Name: "kubelet", Sources: Kubelet,
 			Pattern: `[Cc]ould not open resolv conf file|[Ff]ailed to (?:read|parse|open) (?:DNS )?resolv\.?conf|open \S*resolv\.conf: no such file or directory`,
+			Touches: []string{"node"},
 			Message: "kubelet cannot read its resolv.conf",
 		},
 	}

@@ -14,18 +14,28 @@ func processRules() []Rule {
 		},
 		{
 			// dockerd, kubelet, kube-proxy, containerd and runc (Go), systemd,
-			// shells, sshd, and the Go and JVM runtimes. A bare "resource
-			// temporarily unavailable" is EAGAIN of a read, and no failure.
+			// shells, sshd, and the Go and JVM runtimes.
 			Kind: problem.ForkRefused, Name: "program",
-			Pattern: `fork/exec \S+: [Rr]esource temporarily unavailable` +
-				`|\b(?:[Ff]ork|[Cc]lone|vfork|spawn|thread|pthread_create)\b[^:]*: ?(?:retry: )?[Rr]esource temporarily unavailable` +
-				`|fork\(\) failed .*\(11: Resource temporarily unavailable\)` +
-				`|failed to create new OS thread \(have \d+ already; errno=11\)` +
-				`|fork of (?:unprivileged )?child failed` +
-				`|pthread_create failed` +
-				`|error: fork: Cannot fork` +
-				`|unable to create (?:new )?native thread`,
+			Sources: Host, Pattern: noFork,
 			Message: "[{identifier}: ]a program could not fork or make a thread (EAGAIN)",
+		},
+		{
+			// What a container prints is about its own pod.
+			Kind: problem.ForkRefused, Name: "pod",
+			Sources: Pod | CoreDNS, Pattern: noFork,
+			Subject: "{pod}", Scope: problem.PodScope,
+			Message: "a program[ of {pod}] could not fork or make a thread (EAGAIN)",
 		},
 	}
 }
+
+// noFork is how programs say that they could not fork or make a thread. A bare
+// "resource temporarily unavailable" is EAGAIN of a read, and no failure.
+const noFork = `fork/exec \S+: [Rr]esource temporarily unavailable` +
+	`|\b(?:[Ff]ork|[Cc]lone|vfork|spawn|thread|pthread_create)\b[^:]*: ?(?:retry: )?[Rr]esource temporarily unavailable` +
+	`|fork\(\) failed .*\(11: Resource temporarily unavailable\)` +
+	`|failed to create new OS thread \(have \d+ already; errno=11\)` +
+	`|fork of (?:unprivileged )?child failed` +
+	`|pthread_create failed` +
+	`|error: fork: Cannot fork` +
+	`|unable to create (?:new )?native thread`

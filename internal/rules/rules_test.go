@@ -44,7 +44,7 @@ func TestWhatAClaimSays(t *testing.T) {
 		{
 			problem.TaskHung, "INFO: task my (odd) app:9:12 blocked for more than 120 seconds.",
 			"", "the task my (odd) app:9 has been blocked for more than 120 s",
-			[]problem.Ref{"process:my (odd) app:9"},
+			[]problem.Ref{"process:my (odd) app:9", "pid:12"},
 		},
 		{
 			problem.NodeOOM, "Out of memory: Killed process 4242 (a) b (c) total-vm:1kB, anon-rss:1kB",

@@ -39,6 +39,9 @@ type entry struct {
 	Since    time.Duration    `json:"since,omitempty"`
 }
 
+// maxTouches bounds what the lines of one entry are about.
+const maxTouches = 32
+
 // maxWindows bounds the formulas of one entry, whatever rules ask for.
 const maxWindows = 8
 
@@ -100,6 +103,11 @@ func (e *entry) line(at time.Duration, c problem.Claim, def problem.Definition) 
 	e.Lines++
 	e.Confirmed = e.Confirmed || e.Level == problem.Wrong
 	if at >= e.LastLine {
+		if at-e.LastLine <= def.QuietTime() {
+			// What the lines before it were about counts as well, the newest first.
+			c.Touches = union(c.Touches, e.Claim.Touches)
+			c.Touches = c.Touches[:min(len(c.Touches), maxTouches)]
+		}
 		e.LastLine, e.Claim = at, c
 	}
 	e.Fines = 0
@@ -138,7 +146,9 @@ func (e *entry) resolve(at time.Duration) {
 	}
 }
 
-func (e *entry) forgetLines() { e.Lines, e.Windows, e.Confirmed = 0, nil, false }
+func (e *entry) forgetLines() {
+	e.Lines, e.Windows, e.Claim, e.Confirmed = 0, nil, problem.Claim{}, false
+}
 
 // settle decides whether the problem stands.
 func (e *entry) settle(now time.Duration, def problem.Definition, immediate bool) {

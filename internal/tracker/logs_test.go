@@ -1,6 +1,8 @@
 package tracker
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -86,5 +88,34 @@ func TestAMillionLinesAreOneProblem(t *testing.T) {
 	e := tr.entries[key{Kind: plain}]
 	if len(e.Windows) != 1 || cap(e.Windows[0].Failures) > 64 {
 		t.Errorf("the windows hold more than they need of %d lines: %+v", n, e.Windows)
+	}
+}
+
+// TestWhatTheLinesAreAbout: what all lines of one problem are about counts, the
+// newest first, within bounds; what was over before them does not.
+func TestWhatTheLinesAreAbout(t *testing.T) {
+	about := func(names ...string) problem.Claim {
+		c := problem.Claim{Kind: plain, Message: "line"}
+		for _, n := range names {
+			c.Touches = append(c.Touches, problem.NewRef(problem.RefProcess, n))
+		}
+		return c
+	}
+	tr := New(catalogue(t), false)
+	tr.Match(s(100), about("kubelet", "a"))
+	tr.Match(s(110), about("containerd", "a"))
+	if got, want := tr.Active()[0].Touches, about("containerd", "a", "kubelet").Touches; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	for i := range 3 * maxTouches {
+		tr.Match(s(120), about(fmt.Sprint("p", i)))
+	}
+	if got := tr.Active()[0].Touches; len(got) != maxTouches || got[0] != problem.Ref(fmt.Sprint("process:p", 3*maxTouches-1)) {
+		t.Errorf("%d references, the first %s", len(got), got[0])
+	}
+	tr.Tick(s(120 + 3600))
+	tr.Match(s(4000), about("dockerd"))
+	if got, want := tr.Active()[0].Touches, about("dockerd").Touches; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

@@ -2,6 +2,7 @@ package probes
 
 import (
 	"errors"
+	"maps"
 	"testing"
 
 	"github.com/nodevitals/nodevitals/internal/problem"
@@ -64,8 +65,19 @@ func TestForwarding(t *testing.T) {
 		})
 	}
 	var na *problem.NotApplicableError
-	if r, err := NewForwarding().Run(t.Context(), tree(t, map[string]string{v4Forward: off})); !errors.As(err, &na) {
+	if r, err := NewForwarding().Run(t.Context(), tree(t, map[string]string{v4Forward: "0\n"})); !errors.As(err, &na) {
 		t.Errorf("no kubelet: %+v, %v, want not applicable", r, err)
+	}
+	left := map[string]string{v4Forward: "0\n", "/proc/net/route": noRoutes + viaEth0}
+	for name, cgroups := range map[string]map[string]string{
+		"an empty cgroup of pods":                      {"kubepods/cgroup.procs": "", "kubepods/cgroup.events": "populated 0\n"},
+		"somebody in it, and no network's config file": {"kubepods/cgroup.procs": "", "kubepods/cgroup.events": "populated 1\n"},
+	} {
+		files := cgroup2(cgroups)
+		maps.Copy(files, left)
+		if r, err := NewForwarding().Run(t.Context(), tree(t, files)); !errors.As(err, &na) {
+			t.Errorf("no kubelet, %s: %+v, %v, want not applicable", name, r, err)
+		}
 	}
 	r, err := NewForwarding().Run(t.Context(), tree(t, map[string]string{kubeletFile: kubeletYAML, conflist: bridgeJSON, v4Forward: "x\n"}))
 	if err == nil {

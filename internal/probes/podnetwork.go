@@ -21,7 +21,8 @@ type podNetwork struct {
 }
 
 // findPodNetwork reads the configuration of the network plugin. A node without a
-// kubelet has no pods to connect: not applicable.
+// kubelet has no pods to connect: not applicable. The cgroup of pods alone, which a
+// kubelet of the past may have left, does not make one.
 func findPodNetwork(n *Node) (podNetwork, error) {
 	s, err := kubelet.Read(n.Host)
 	if !s.Found && !hasKubepods(n) {
@@ -32,7 +33,9 @@ func findPodNetwork(n *Node) (podNetwork, error) {
 	}
 	// A kubelet whose settings cannot be understood has pods all the same.
 	c, err := cni.Load(n.Host, cni.Usual(n.Host, s.Distribution, s.DataDir))
-	if errors.Is(err, cni.ErrNoConfig) {
+	if errors.Is(err, cni.ErrNoConfig) && !s.Found {
+		return podNetwork{}, problem.NotApplicablef("no kubelet is found on this node, and no network for pods")
+	} else if errors.Is(err, cni.ErrNoConfig) {
 		return podNetwork{}, nil // not written yet, or elsewhere
 	} else if err != nil {
 		return podNetwork{}, err
@@ -64,14 +67,14 @@ func hostLocalRanges(h *host.Host, network cni.Network) []netip.Prefix {
 	return ranges
 }
 
-// hasKubepods reports whether there is the cgroup of pods, as kubelet names it
-// with either driver.
+// hasKubepods reports whether there is the cgroup of pods with somebody in it, as
+// kubelet names it with either driver.
 func hasKubepods(n *Node) bool {
 	if n.Cgroups == nil {
 		return false
 	}
 	for _, path := range []string{"/kubepods.slice", "/kubepods"} {
-		if _, err := n.Cgroups.Populated(path); err == nil {
+		if alive, err := n.Cgroups.Populated(path); err == nil && alive {
 			return true
 		}
 	}

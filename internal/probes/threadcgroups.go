@@ -183,6 +183,9 @@ func (s *cgroupScan) refused(path, file string) {
 	if err != nil || times == 0 && !pids.Full() {
 		return // err: it was refused by a limit that is gone
 	}
+	if old, seen := s.known[limiter]; seen && old.Max < pids.Max && pids.Fraction() < hot {
+		return // it was refused by the limit before, which was raised since
+	}
 	s.refusals = append(s.refusals, refusal{
 		at: path, limiter: limiter, pids: pids, file: s.tree.File(cgroup.ControllerPIDs, path, file), times: times, total: total,
 	})

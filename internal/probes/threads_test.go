@@ -118,6 +118,27 @@ func TestOldRefusalsAreNoProblem(t *testing.T) {
 	}
 }
 
+// TestRaisedLimitIsForgiven: what a limit has refused that was raised since is over, and
+// the new limit is not near.
+func TestRaisedLimitIsForgiven(t *testing.T) {
+	files := cgroup2(map[string]string{"kubepods/pids.current": "90", "kubepods/pids.max": "90", "kubepods/pids.events": "max 0\n", "kubepods/pids.events.local": "max 0\n"})
+	for name, tc := range map[string]struct {
+		max  string
+		want problem.Severity
+	}{"not raised": {"90", problem.Critical}, "raised": {"4194304", 0}, "raised by too little": {"95", problem.Critical}} {
+		n, p := tree(t, files), NewThreads()
+		run(t, p, n)
+		for file, content := range map[string]string{"pids.max": tc.max, "pids.events": "max 7\n", "pids.events.local": "max 7\n"} {
+			writeFile(t, n.Host.Root(), "/sys/fs/cgroup/kubepods/"+file, content)
+		}
+		r := run(t, p, n)
+		for _, kind := range []problem.Kind{problem.ForkRefused, problem.CgroupPIDsNearLimit} {
+			t.Log(name)
+			checkSeverity(t, r, kind, "cgroup /kubepods", tc.want)
+		}
+	}
+}
+
 // cgroup2 is a host with a v2 hierarchy that holds the given files.
 func cgroup2(files map[string]string) map[string]string {
 	out := map[string]string{

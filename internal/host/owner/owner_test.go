@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -121,7 +122,8 @@ func TestOwners(t *testing.T) {
 	}
 }
 
-// The folders are listed again for a pod that is not known, but not for ever.
+// The folders are listed again for a pod that is not known: at once for one that is
+// new, and now and then for one that has no folder.
 func TestNamesAppear(t *testing.T) {
 	root, c, r := node(t)
 	if got := r.OfCgroup(apiPod).String(); got != "pod uid "+apiUID {
@@ -131,9 +133,20 @@ func TestNamesAppear(t *testing.T) {
 	if got := r.OfCgroup(apiPod).String(); got != "pod uid "+apiUID {
 		t.Errorf("listed again at once: %q", got)
 	}
+	const young = "9c7b6a5f-0000-4000-8000-1f2e3d4c5b6a"
+	addLogs(t, root, "pods/payments_young_"+young)
+	if got := r.OfCgroup("/kubepods/pod" + young).String(); got != "pod payments/young" {
+		t.Errorf("a young pod: %q", got)
+	}
 	c.now += relist
 	if got := r.OfCgroup(apiPod).String(); got != "pod payments/api-7c9" {
 		t.Errorf("after %v: %q", relist, got)
+	}
+	for i := range 3 * maxUnnamed {
+		r.OfCgroup(fmt.Sprintf("/kubepods/pod9c7b6a5f-0000-4000-8000-%012x", i))
+	}
+	if len(r.unnamed) > maxUnnamed {
+		t.Errorf("it remembers %d pods without a name", len(r.unnamed))
 	}
 	// A known pod needs no folder any more.
 	if err := os.RemoveAll(filepath.Join(root, "var")); err != nil {

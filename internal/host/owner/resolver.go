@@ -10,9 +10,14 @@ import (
 	"github.com/nodevitals/nodevitals/internal/host/cgroup"
 )
 
-// relist is how often at most the log folders are listed. A pod that is not
-// there yet appears soon after its cgroup; one that is gone never will.
+// relist is how often at most the log folders are listed for a name that they did
+// not have. One that is asked for the first time has them listed at once: a pod's
+// folder is made before its first process, and what is told of the pod is to have
+// its name from the beginning. A pod that is gone will never have one.
 const relist = 10 * time.Second
+
+// maxUnnamed bounds the memory of what has no name.
+const maxUnnamed = 1000
 
 // Resolver tells owners. It may be used by several goroutines at a time.
 type Resolver struct {
@@ -23,6 +28,9 @@ type Resolver struct {
 	names  names
 	listed bool
 	at     time.Duration // boot time of the last listing
+	// unnamed are the uids of pods and the ids of containers that the last listing,
+	// or one before it, did not have.
+	unnamed map[string]bool
 }
 
 // NewResolver makes a resolver. Without a tree it still tells the owners of
@@ -58,7 +66,7 @@ func (r *Resolver) OfCgroup(path string) Owner {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.name(&o) && r.refresh() {
+	if !r.name(&o) && r.refresh(o) {
 		r.name(&o)
 	}
 	return o
@@ -84,12 +92,24 @@ func (r *Resolver) name(o *Owner) bool {
 	return true
 }
 
-// refresh lists the log folders again, unless that was done just now.
-func (r *Resolver) refresh() bool {
+// refresh lists the log folders again for the sake of an owner, unless it has done so
+// for this one before, and just now for another.
+func (r *Resolver) refresh(o Owner) bool {
+	id := o.PodUID + "/" + o.ContainerID
 	now := r.host.Clock.Boot()
-	if r.listed && now-r.at < relist {
+	if r.listed && now-r.at < relist && r.unnamed[id] {
 		return false
 	}
+	if r.unnamed == nil {
+		r.unnamed = map[string]bool{}
+	}
+	for old := range r.unnamed {
+		if len(r.unnamed) < maxUnnamed {
+			break
+		}
+		delete(r.unnamed, old) // any: most of them are long gone
+	}
+	r.unnamed[id] = true
 	r.names, r.listed, r.at = readNames(r.host), true, now
 	return true
 }

@@ -27,6 +27,7 @@ import (
 type options struct {
 	once    bool
 	output  string
+	file    string // where the report goes; empty: standard output
 	since   time.Duration
 	timeout time.Duration
 	root    string
@@ -51,6 +52,8 @@ works on a node that is past all that. Run it as root to see everything.`
 
 const example = `  agent --once                       examine this node now
   agent --once -o json               the same for a program
+  agent --once -o prometheus --output-file /var/lib/node_exporter/nodevitals.prom
+                                     the same for node_exporter's text-file collector
   agent --once --root /host          examine the host mounted at /host
   agent explain ForkRefused          what a finding means and what to do
   agent check-config my.yaml         is this configuration right?
@@ -73,6 +76,7 @@ func newRoot() *cobra.Command {
 	f := root.Flags()
 	f.BoolVar(&o.once, "once", false, "examine the node once, print a report and exit")
 	f.StringVarP(&o.output, "output", "o", "text", "format of the report with --once: text, json or prometheus")
+	f.StringVar(&o.file, "output-file", "", "with --once, replace this file by the report as a whole, as node_exporter's text-file collector wants it")
 	f.DurationVar(&o.since, "since", 10*time.Minute, "with --once, how far to look back in log files")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Second, "with --once, the longest that it may take in all")
 	f.StringVar(&o.listen, "listen", "", "address to serve on as a daemon (default \":20258\")")
@@ -96,6 +100,9 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	case "text", "json", "prometheus":
 	default:
 		return fmt.Errorf("--output %q is none of text, json, prometheus", o.output)
+	}
+	if o.file != "" && !o.once {
+		return errors.New("--output-file goes with --once")
 	}
 	if o.timeout <= 0 || o.since < 0 {
 		return errors.New("--timeout must be above 0 and --since not below")
@@ -126,7 +133,13 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the deadline of %v for the whole report", o.timeout))
 	defer cancel()
 	s := a.Once(ctx, o.since)
-	if err := render(out, s, a.Catalogue(), o.output); err != nil {
+	write := func(w io.Writer) error { return render(w, s, a.Catalogue(), o.output) }
+	if o.file != "" {
+		err = replaceFile(o.file, write)
+	} else {
+		err = write(out)
+	}
+	if err != nil {
 		return err
 	}
 	if code := agent.ExitCode(s); code != 0 {

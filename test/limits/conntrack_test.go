@@ -1,8 +1,6 @@
 package limits
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,10 +14,8 @@ import (
 
 	"github.com/nodevitals/nodevitals/internal/probes"
 	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/test/flows"
 )
-
-// greedy is the address that fills the table.
-const greedy = "10.9.8.7"
 
 // flooder is a helper that fills the connection tracking table of a network
 // namespace of its own. The limit is the machine's, the table is not.
@@ -31,53 +27,25 @@ func flooder() {
 	if err == nil {
 		err = netlink.LinkSetUp(lo)
 	}
-	var c netfilter
+	var c flows.Netfilter
 	if err == nil {
-		c, err = dialNetfilter()
+		c, err = flows.Dial()
 	}
 	if err == nil {
-		err = c.arm()
+		err = c.Arm()
 	}
 	if err != nil {
 		fail(err)
 	}
 	next := uint32(0)
 	inside(probes.NewConntrack(), map[string]func(string) (string, error){
-		"send":  func(arg string) (string, error) { return sendFlows(&next, number(arg)) },
-		"fill":  func(arg string) (string, error) { return "", c.addFlows(number(arg)) },
-		"flush": func(string) (string, error) { return "", c.flush() },
+		"send": func(arg string) (string, error) {
+			n, err := flows.Send(&next, number(arg))
+			return strconv.Itoa(n), err
+		},
+		"fill":  func(arg string) (string, error) { return "", c.Add(number(arg)) },
+		"flush": func(string) (string, error) { return "", c.Flush() },
 	})
-}
-
-// sendFlows sends datagrams, each to another address: each is a flow, and no
-// reply ever comes.
-func sendFlows(next *uint32, count int) (string, error) {
-	sink, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = unix.Close(sink) }()
-	if err := unix.Bind(sink, &unix.SockaddrInet4{Port: 9}); err != nil { // so that nothing is "unreachable"
-		return "", err
-	}
-	from, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = unix.Close(from) }()
-	refused := 0
-	to := unix.SockaddrInet4{Port: 9}
-	for range count {
-		*next++
-		binary.BigEndian.PutUint32(to.Addr[:], 127<<24|*next)
-		err := unix.Sendto(from, []byte{0}, 0, &to)
-		if errors.Is(err, unix.EPERM) { // what a sender sees of a dropped packet
-			refused++
-		} else if err != nil {
-			return "", err
-		}
-	}
-	return fmt.Sprint(refused), nil
 }
 
 // TestConntrackFull fills a table twice: with flows that the kernel may evict,
@@ -129,8 +97,8 @@ func TestConntrackFull(t *testing.T) {
 	if m := measured(t, r, "conntrack_entries", ""); m.Used != float64(limit) || m.Refused == nil || *m.Refused < 50 {
 		t.Errorf("measured %+v", m)
 	}
-	if len(near.Holders) == 0 || near.Holders[0].Owner != "source "+greedy {
-		t.Errorf("holders %+v, want %s", near.Holders, greedy)
+	if len(near.Holders) == 0 || near.Holders[0].Owner != "source "+flows.Greedy {
+		t.Errorf("holders %+v, want %s", near.Holders, flows.Greedy)
 	}
 
 	notTheNodes(t, h)

@@ -1,7 +1,12 @@
-package limits
+// Package flows has the kernel track connections of a network namespace, and fills
+// its table with tracked flows by the hundred thousand. It speaks just as much
+// netlink as that takes (include/uapi/linux/netfilter/nfnetlink.h,
+// nfnetlink_conntrack.h, nf_tables.h). Nothing outside tests imports it.
+package flows
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,21 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file speaks to the kernel's netfilter by netlink: just what it takes to
-// have connections tracked, and to add tracked flows by the hundred thousand
-// (include/uapi/linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h, nf_tables.h).
+// Netfilter is a netlink socket of the network namespace that it was made in.
+type Netfilter int
 
-// netfilter is a netlink socket.
-type netfilter int
-
-func dialNetfilter() (netfilter, error) {
+// Dial makes one.
+func Dial() (Netfilter, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
-	return netfilter(fd), err
+	return Netfilter(fd), err
 }
 
 // call sends messages at once, and waits for the answer to each of those that
 // ask for one.
-func (c netfilter) call(messages ...[]byte) error {
+func (c Netfilter) call(messages ...[]byte) error {
 	if err := c.send(messages...); err != nil {
 		return err
 	}
@@ -46,7 +48,7 @@ func (c netfilter) call(messages ...[]byte) error {
 	return nil
 }
 
-func (c netfilter) send(messages ...[]byte) error {
+func (c Netfilter) send(messages ...[]byte) error {
 	return unix.Sendto(int(c), slices.Concat(messages...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
 }
 
@@ -78,10 +80,10 @@ func be16(typ int, v uint16) []byte { return attr(typ, binary.BigEndian.AppendUi
 
 func be32(typ int, v uint32) []byte { return attr(typ, binary.BigEndian.AppendUint32(nil, v)...) }
 
-// arm makes the kernel track this namespace's connections, which it does from
+// Arm makes the kernel track this namespace's connections, which it does from
 // the first rule on that asks for a connection's state: here one that does
 // nothing with the answer.
-func (c netfilter) arm() error {
+func (c Netfilter) Arm() error {
 	const (
 		nftables     = unix.NFNL_SUBSYS_NFTABLES << 8
 		create       = unix.NLM_F_CREATE | unix.NLM_F_ACK
@@ -123,11 +125,14 @@ const (
 	ipsAssured = 1<<1 | 1<<2 | 1<<3
 )
 
-// addFlows adds count answered UDP flows of the greedy address, which the kernel
-// does not evict to make room. What the table has no room for is refused, and
-// the refusals are left unread.
-func (c netfilter) addFlows(count int) error {
-	greedy := netip.MustParseAddr(greedy).As4()
+// Greedy is the address whose flows Add adds.
+const Greedy = "10.9.8.7"
+
+// Add adds count answered UDP flows of the greedy address, which the kernel does
+// not evict to make room. What the table has no room for is refused, and the
+// refusals are left unread.
+func (c Netfilter) Add(count int) error {
+	greedy := netip.MustParseAddr(Greedy).As4()
 	tuple := func(typ int, src, dst [4]byte, srcPort, dstPort uint16) []byte {
 		return nest(typ,
 			nest(ctaTupleIP, attr(ctaIPv4Src, src[:]...), attr(ctaIPv4Dst, dst[:]...)),
@@ -151,13 +156,44 @@ func (c netfilter) addFlows(count int) error {
 	return nil
 }
 
-// flush empties the namespace's table. It has a socket of its own, since the
+// Flush empties the namespace's table. It has a socket of its own, since the
 // other may hold unread refusals.
-func (netfilter) flush() error {
-	c, err := dialNetfilter()
+func (Netfilter) Flush() error {
+	c, err := Dial()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(int(c)) }()
 	return c.call(message(ctDelete, unix.NLM_F_ACK, unix.AF_UNSPEC, 0))
+}
+
+// Send sends count datagrams to as many addresses of the loopback interface, the
+// first of which is after *last. Each is a flow, and no reply ever comes. It says how
+// many the kernel has refused.
+func Send(last *uint32, count int) (refused int, err error) {
+	sink, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = unix.Close(sink) }()
+	if err := unix.Bind(sink, &unix.SockaddrInet4{Port: 9}); err != nil { // so that nothing is "unreachable"
+		return 0, err
+	}
+	from, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = unix.Close(from) }()
+	to := unix.SockaddrInet4{Port: 9}
+	for range count {
+		*last++
+		binary.BigEndian.PutUint32(to.Addr[:], 127<<24|*last)
+		err := unix.Sendto(from, []byte{0}, 0, &to)
+		if errors.Is(err, unix.EPERM) { // what a sender sees of a dropped packet
+			refused++
+		} else if err != nil {
+			return refused, err
+		}
+	}
+	return refused, nil
 }

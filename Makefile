@@ -95,8 +95,9 @@ $(GOBIN)/helm-unittest: test/helm-unittest/go.sum
 	cd test/helm-unittest && CGO_ENABLED=0 $(GO) build -ldflags '-s -w' -o $@ github.com/helm-unittest/helm-unittest/cmd/helm-unittest
 
 .PHONY: bench
-bench: build test-deps ## Measure: each probe, --once, the daemon over 60 s, and the logs
-	$(GO) run ./test/bench
+bench: build image test-deps ## Measure, beside others: each probe, --once, the daemon over 60 s, logs, and how the cost grows (15 minutes)
+	$(GO) test -count=1 -v -run TestGrowth ./test/bench -grow 100
+	peer=$$(test/bench/peers/build) && $(GO) run ./test/bench -peer $$peer
 
 .PHONY: generate
 generate: ## Make the files that are made of the code: docs, alert rules, parts of the chart

@@ -21,14 +21,18 @@ type load struct {
 	processes   int
 	descriptors int // of each process
 	cgroups     int // of each hierarchy
+	pods        int // whose volumes are mounted
 }
 
-// fullLoad is a node with 13,000 descriptors more than the machine had.
-var fullLoad = load{name: "nodevitals-bench", processes: 500, descriptors: 26, cgroups: 5000}
+// fullLoad is a node with 13,000 descriptors more than the machine had, the
+// volumes of 100 pods, and the cgroups of 1,000.
+var fullLoad = load{name: "nodevitals-bench", processes: 500, descriptors: 26, cgroups: 5000, pods: 100}
 
 // busy is what was made.
 type busy struct {
+	name      string
 	tree      *tree
+	chatter   *chatter // nil without logs
 	keep      *os.File // while it is open, the processes live
 	processes []*exec.Cmd
 	// holes say what could not be made.
@@ -38,10 +42,13 @@ type busy struct {
 // newBusy makes the node busy. What the machine does not allow (cgroups without
 // root, say) is a hole. close undoes it, also after an error, which is one of ctx.
 func newBusy(ctx context.Context, h *host.Host, l load) (*busy, error) {
-	b := &busy{}
+	b := &busy{name: l.name}
 	var err error
 	if b.tree, err = newTree(ctx, h, l.name, l.cgroups); err != nil {
 		b.holes = append(b.holes, fmt.Errorf("cgroups: %w", err))
+	}
+	if err := mountVolumes(ctx, l.name, l.pods); err != nil {
+		b.holes = append(b.holes, fmt.Errorf("mounts: %w", err))
 	}
 	if err := b.start(ctx, l); err != nil {
 		b.holes = append(b.holes, fmt.Errorf("%d of %d processes: %w", len(b.processes), l.processes, err))
@@ -102,9 +109,28 @@ func idle(input *os.File, descriptors int) (*exec.Cmd, error) {
 	return cmd, cmd.Start()
 }
 
-// close ends the processes and removes the cgroups.
+// talk has much logged from now on.
+func (b *busy) talk(ctx context.Context) {
+	var err error
+	if b.chatter, err = startChatter(ctx); err != nil {
+		b.holes = append(b.holes, fmt.Errorf("logs: %w", err))
+	}
+}
+
+// args are for an agent that is to read what is logged.
+func (b *busy) args() []string {
+	if b.chatter == nil {
+		return nil
+	}
+	return []string{"--config", b.chatter.config}
+}
+
+// close ends the processes and removes the cgroups and mounts.
 func (b *busy) close() error {
-	var errs []error
+	errs := []error{unmountVolumes(b.name)}
+	if b.chatter != nil {
+		errs = append(errs, b.chatter.close())
+	}
 	if b.keep != nil {
 		errs = append(errs, b.keep.Close())
 	}

@@ -1,7 +1,7 @@
 package main
 
-// This file watches the agent as a daemon: how soon it answers, what it needs,
-// and how soon it ends.
+// This file watches a daemon, the agent or a peer: how soon it answers, what it
+// needs, and how soon it ends.
 
 import (
 	"bytes"
@@ -31,11 +31,12 @@ const (
 	endWithin = 10 * time.Second
 )
 
-// daemon is an agent under watch.
+// daemon is an agent, or a peer of it, under watch.
 type daemon struct {
 	host    *host.Host
 	cmd     *exec.Cmd
 	url     string
+	ready   string // a page
 	started time.Time
 	stderr  bytes.Buffer // to be read after ended is closed
 	ended   chan struct{}
@@ -53,38 +54,71 @@ type usage struct {
 	processes, threads  int
 }
 
-func benchDaemon(ctx context.Context, w io.Writer, h *host.Host, o options, node string) ([]figure, error) {
+// benchDaemon watches the agent, started with args, and then a peer of it.
+func benchDaemon(ctx context.Context, w io.Writer, h *host.Host, o options, node string, args ...string) ([]figure, error) {
 	say("the daemon, for %d s", o.seconds)
-	d, err := startDaemon(ctx, h, o.agent)
+	long := time.Duration(o.seconds) * time.Second
+	d, err := startDaemon(ctx, h, o.agent, args...)
 	if err != nil {
 		return nil, err
 	}
-	err = d.watch(ctx, time.Duration(o.seconds)*time.Second)
+	if err := d.live(ctx, long); err != nil {
+		return nil, fmt.Errorf("%s: %w", o.agent, err)
+	}
+	if err := d.print(w, "daemon"); err != nil {
+		return nil, err
+	}
+	own, peer := d.figures(node), []figure(nil)
+	if o.peer != "" {
+		say("%s, for %d s", peerName, o.seconds)
+		if peer, err = benchPeer(ctx, w, h, o.peer, node, long); err != nil {
+			return nil, err
+		}
+	}
+	for i := range peer {
+		own[i].beside, own[i].other = peerName, peer[i].value
+	}
+	return own, nil
+}
+
+// live watches the daemon for so long, and ends it.
+func (d *daemon) live(ctx context.Context, long time.Duration) error {
+	err := d.watch(ctx, long)
 	if end := d.end(); err == nil {
 		err = end
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %s", o.agent, err, lastLine(d.stderr.Bytes()))
+		err = fmt.Errorf("%w: %s", err, lastLine(d.stderr.Bytes()))
 	}
-	if err := d.print(w); err != nil {
-		return nil, err
-	}
-	const mb = 1e6
-	return []figure{
-		{"daemon, /metrics ready after start", node, millisOf(d.metricsAfter), 200, "ms"},
-		{"daemon, resident memory, highest", node, float64(d.highest(func(u usage) uint64 { return u.resident })) / mb, 25, "MB"},
-		{"daemon, anonymous memory, highest", node, float64(d.highest(func(u usage) uint64 { return u.anonymous })) / mb, 12, "MB"},
-		{"daemon, share of a core, start included", node, d.share(), 0.5, "%"},
-	}, nil
+	return err
 }
 
+// figures are what counts of it, beside what the project allows the agent.
+func (d *daemon) figures(node string) []figure {
+	const mb = 1e6
+	return []figure{
+		{what: "daemon, /metrics ready after start", node: node, value: millisOf(d.metricsAfter), budget: 200, unit: "ms"},
+		{what: "daemon, resident memory, highest", node: node, value: float64(d.highest(func(u usage) uint64 { return u.resident })) / mb, budget: 25, unit: "MB"},
+		{what: "daemon, anonymous memory, highest", node: node, value: float64(d.highest(func(u usage) uint64 { return u.anonymous })) / mb, budget: 12, unit: "MB"},
+		{what: "daemon, share of a core, start included", node: node, value: d.share(), budget: 0.5, unit: "%"},
+	}
+}
+
+// startDaemon starts the agent.
 func startDaemon(ctx context.Context, h *host.Host, agent string, args ...string) (*daemon, error) {
+	return start(ctx, h, "/readyz", func(address string) *exec.Cmd {
+		return exec.CommandContext(ctx, agent, append([]string{"--listen", address, "--state-file", ""}, args...)...)
+	})
+}
+
+// start starts what command makes of an address to listen on; ready is the page
+// that says when it has seen everything once.
+func start(ctx context.Context, h *host.Host, ready string, command func(address string) *exec.Cmd) (*daemon, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{host: h, url: "http://" + address, ended: make(chan struct{})}
-	d.cmd = exec.CommandContext(ctx, agent, append([]string{"--listen", address, "--state-file", ""}, args...)...)
+	d := &daemon{host: h, url: "http://" + address, ready: ready, cmd: command(address), ended: make(chan struct{})}
 	d.cmd.Stderr = &d.stderr
 	d.cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL} // if we are killed, so is it
 	d.started = time.Now()
@@ -112,7 +146,7 @@ func (d *daemon) watch(ctx context.Context, long time.Duration) (err error) {
 	if d.metricsAfter, err = d.await(ctx, "/metrics", time.Millisecond); err != nil {
 		return err
 	}
-	if d.readyAfter, err = d.await(ctx, "/readyz", 5*time.Millisecond); err != nil {
+	if d.readyAfter, err = d.await(ctx, d.ready, 5*time.Millisecond); err != nil {
 		return err
 	}
 	look, scrape := time.NewTicker(lookEvery), time.NewTicker(scrapeEvery)
@@ -250,17 +284,17 @@ func (d *daemon) highest(of func(usage) uint64) uint64 {
 // share is its CPU over the whole time, in percent of a core.
 func (d *daemon) share() float64 { return 100 * d.cpu.Seconds() / d.watched.Seconds() }
 
-func (d *daemon) print(w io.Writer) error {
+func (d *daemon) print(w io.Writer, name string) error {
 	last := d.looks[len(d.looks)-1]
 	scrapes := "none"
 	if len(d.scrapes) > 0 {
 		scrapes = fmt.Sprintf("%d, median %s, longest %s", len(d.scrapes), millis(median(d.scrapes)), millis(slices.Max(d.scrapes)))
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\ndaemon\tover %v\n", d.watched.Round(time.Second))
+	fmt.Fprintf(&b, "\n%s\tover %v\n", name, d.watched.Round(time.Second))
 	for _, line := range [][2]string{
 		{"/metrics answers after", millis(d.metricsAfter)},
-		{"every probe has run after", millis(d.readyAfter)},
+		{"all has been looked at once after", millis(d.readyAfter)},
 		{"scrapes", scrapes},
 		{"resident, anonymous at the end", fmt.Sprintf("%.1f MB, %.1f MB", float64(last.resident)/1e6, float64(last.anonymous)/1e6)},
 		{"processes, threads", fmt.Sprintf("%d, %d", last.processes, last.threads)},

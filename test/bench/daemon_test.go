@@ -29,7 +29,7 @@ func TestDaemonIsWatched(t *testing.T) {
 	if anonymous > resident {
 		t.Errorf("%v MB anonymous of %v MB resident", anonymous, resident)
 	}
-	for _, want := range []string{"/metrics answers after", "every probe has run after", "processes, threads", "SIGTERM ends it within"} {
+	for _, want := range []string{"/metrics answers after", "all has been looked at once after", "processes, threads", "SIGTERM ends it within"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not told in\n%s", want, out.String())
 		}

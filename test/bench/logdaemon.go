@@ -169,11 +169,12 @@ func benchLatency(ctx context.Context, w io.Writer, h *host.Host, o options) (fi
 	if err := l.print(w); err != nil {
 		return nil, err
 	}
+	const live = "live journald"
 	return []figure{
-		{"log line to /metrics, p50", "live journald", millisOf(quantile(l.ways, 0.5)), 100, "ms"},
-		{"log line to /metrics, p99", "live journald", millisOf(quantile(l.ways, 0.99)), 250, "ms"},
-		{"daemon, share of a core, nothing logged", "live journald", l.idle, 0.5, "%"},
-		{fmt.Sprintf("daemon, share of a core, a failure logged every %v", lineEvery), "live journald", l.lines, 0.5, "%"},
+		{what: "log line to /metrics, p50", node: live, value: millisOf(quantile(l.ways, 0.5)), budget: 100, unit: "ms"},
+		{what: "log line to /metrics, p99", node: live, value: millisOf(quantile(l.ways, 0.99)), budget: 250, unit: "ms"},
+		{what: "daemon, share of a core, nothing logged", node: live, value: l.idle, budget: 0.5, unit: "%"},
+		{what: fmt.Sprintf("daemon, share of a core, a failure logged every %v", lineEvery), node: live, value: l.lines, budget: 0.5, unit: "%"},
 	}, nil
 }
 

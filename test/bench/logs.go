@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -173,11 +174,19 @@ func (b *logBench) goThrough(ctx context.Context, w io.Writer, share float64) ([
 		return nil, err
 	}
 	state := "logs " + percent(share)
-	figures := []figure{{"daemon, resident memory while it catches up", state, float64(daemon.resident) / 1e6, 40, "MB"}}
+	figures := []figure{{what: "daemon, resident memory while it catches up", node: state, value: float64(daemon.resident) / 1e6, budget: 40, unit: "MB"}}
 	if share == rare {
-		figures = append(figures,
-			figure{"log records matched", state, rows[1].perCPU(), 2, "M/CPU-s"},
-			figure{"log records read and matched", state, rows[2].perCPU(), 0.7, "M/CPU-s"})
+		rate := func(way string) float64 {
+			if i := slices.IndexFunc(rows, func(r logRow) bool { return r.name == way }); i >= 0 {
+				return rows[i].perCPU()
+			}
+			return 0
+		}
+		speed := func(what, way string, budget float64, beside string) figure {
+			return figure{what: what, node: state, value: rate(way), budget: budget, unit: "M/CPU-s", beside: beside, other: rate(beside)}
+		}
+		figures = append(figures, speed("log records read", wayRead, 1, wayJournalctl), speed("log records matched", wayMatch, 2, wayPlain),
+			speed("log records read and matched", wayBoth, 0.7, wayJournalctl))
 	}
 	return figures, nil
 }

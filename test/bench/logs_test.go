@@ -115,7 +115,7 @@ func TestLogsAreMeasured(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(figures) != 4 {
+		if len(figures) != 5 {
 			t.Errorf("%d figures: %v", len(figures), figures)
 		}
 		for _, f := range figures {

@@ -9,11 +9,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +26,8 @@ import (
 
 type options struct {
 	agent    string
+	peer     string
+	image    string
 	probe    string
 	runs     int
 	seconds  int
@@ -47,6 +51,8 @@ func main() {
 	}
 	var o options
 	flag.StringVar(&o.agent, "agent", "bin/agent", "the agent to measure")
+	flag.StringVar(&o.peer, "peer", "", "node_exporter, to measure it beside the agent")
+	flag.StringVar(&o.image, "image", "dist/nodevitals-image.tar", "the image whose size is told")
 	flag.StringVar(&o.probe, "probe", "", "measure only this probe, and neither --once nor the daemon")
 	flag.IntVar(&o.runs, "runs", 7, "how often each thing is measured; the median is printed")
 	flag.IntVar(&o.seconds, "seconds", 60, "for how long the daemon is watched")
@@ -85,22 +91,26 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	fmt.Println(machine(h))
-	if err := treeAt(h, fullLoad.name).remove(); err != nil { // of a run that was killed
-		say("cgroups of an earlier run are still there: %v", err)
+	// Of a run that was killed.
+	if err := errors.Join(treeAt(h, fullLoad.name).remove(), treeAt(h, faultTree).remove(), unmountVolumes(fullLoad.name)); err != nil {
+		say("cgroups or mounts of an earlier run are still there: %v", err)
 	}
 	figures, err := node(ctx, h, o, "quiet")
 	if err != nil {
 		return err
 	}
 	if !o.skipBusy {
-		say("making the node busy: %d processes, %d descriptors, %d cgroups", fullLoad.processes, fullLoad.processes*fullLoad.descriptors, fullLoad.cgroups)
+		say("making the node busy: %d processes, %d descriptors, %d cgroups, %d mounts", fullLoad.processes, fullLoad.processes*fullLoad.descriptors, fullLoad.cgroups, fullLoad.pods*volumesOfPod)
 		b, err := newBusy(ctx, h, fullLoad)
+		if err == nil && o.probe == "" {
+			b.talk(ctx)
+		}
 		for _, hole := range b.holes {
 			say("the busy node is less busy than it should be: %v", hole)
 		}
 		if err == nil {
 			var busy []figure
-			busy, err = node(ctx, h, o, "busy")
+			busy, err = node(ctx, h, o, "busy", b.args()...)
 			figures = append(figures, busy...)
 		}
 		say("tidying up")
@@ -110,6 +120,17 @@ func run(ctx context.Context, o options) error {
 		if err != nil {
 			return err
 		}
+	}
+	if o.probe == "" {
+		fault, err := benchFault(ctx, os.Stdout, h, o.agent, faultTries)
+		if err != nil {
+			return err
+		}
+		sized, err := sizes(o)
+		if err != nil {
+			return err
+		}
+		figures = slices.Concat(figures, fault, sized)
 	}
 	if o.probe == "" && o.records > 0 {
 		logs, err := benchLogs(ctx, os.Stdout, h, o)
@@ -124,8 +145,8 @@ func run(ctx context.Context, o options) error {
 	return printBudget(os.Stdout, figures)
 }
 
-// node makes all measurements of one state of the node.
-func node(ctx context.Context, h *host.Host, o options, name string) ([]figure, error) {
+// node makes all measurements of one state of the node; args are the daemon's.
+func node(ctx context.Context, h *host.Host, o options, name string, args ...string) ([]figure, error) {
 	fmt.Printf("\n%s node: %s\n", name, census(ctx, h))
 	if err := benchProbes(ctx, os.Stdout, h, o); err != nil {
 		return nil, err
@@ -137,7 +158,7 @@ func node(ctx context.Context, h *host.Host, o options, name string) ([]figure, 
 	if err != nil {
 		return nil, err
 	}
-	daemon, err := benchDaemon(ctx, os.Stdout, h, o, name)
+	daemon, err := benchDaemon(ctx, os.Stdout, h, o, name, args...)
 	return append(once, daemon...), err
 }
 

@@ -37,20 +37,20 @@ var runtimeCalls = []string{
 	"epoll_pwait", "futex", "getpid", "madvise", "nanosleep", "rt_sigprocmask", "rt_sigreturn", "sched_yield", "tgkill",
 }
 
-// child runs a subject several times and ends: NAME N.
+// child runs a subject several times and ends: NAME N [ROOT].
 func child(ctx context.Context, args []string) error {
-	if len(args) != 2 {
-		return errors.New("child takes a name and a number")
+	if len(args) < 2 || len(args) > 3 {
+		return errors.New("child takes a name, a number, and perhaps a root")
 	}
 	n, err := strconv.Atoi(args[1])
 	if err != nil {
 		return err
 	}
-	h, err := host.New("/")
+	h, err := host.New(append(args, "/")[2])
 	if err != nil {
 		return err
 	}
-	all := subjects(h, "")
+	all := append(subjects(h, ""), everyProbe(h))
 	i := slices.IndexFunc(all, func(s subject) bool { return s.name == args[0] })
 	if i < 0 {
 		return fmt.Errorf("no subject %q", args[0])
@@ -61,8 +61,9 @@ func child(ctx context.Context, args []string) error {
 	return nil
 }
 
-// tracer counts system calls with strace.
-type tracer struct{ strace, self, dir string }
+// tracer counts system calls with strace; root, if set, is the host's that the
+// child looks at.
+type tracer struct{ strace, self, dir, root string }
 
 // newTracer finds strace, or installs it where that needs no question.
 func newTracer(ctx context.Context) (*tracer, error) {
@@ -91,7 +92,7 @@ func newTracer(ctx context.Context) (*tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tracer{strace, self, dir}, nil
+	return &tracer{strace: strace, self: self, dir: dir}, nil
 }
 
 func (t *tracer) close() error { return os.RemoveAll(t.dir) }
@@ -103,7 +104,7 @@ func (t *tracer) perRun(ctx context.Context, name string) (int, error) {
 		return 0, err
 	}
 	n := moreRuns
-	if one > dear {
+	if t.root != "" || one > dear { // what is recorded is the same each time
 		n = dearRuns
 	}
 	more, err := t.count(ctx, name, 1+n)
@@ -117,6 +118,9 @@ func (t *tracer) count(ctx context.Context, name string, runs int) (int, error) 
 	file := filepath.Join(t.dir, "calls")
 	// -I1: let signals through, which -o blocks.
 	cmd := exec.CommandContext(ctx, t.strace, "-I1", "-f", "-c", "-U", "name,calls", "-o", file, t.self, childCommand, name, strconv.Itoa(runs))
+	if t.root != "" {
+		cmd.Args = append(cmd.Args, t.root)
+	}
 	cmd.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1") // else the scheduler's signals are counted
 	// Killed, strace leaves its child to itself; asked, it takes it along.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }

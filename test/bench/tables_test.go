@@ -11,22 +11,22 @@ import (
 func TestBudgetTable(t *testing.T) {
 	var out strings.Builder
 	err := printBudget(&out, []figure{
-		{"agent --once, wall time", "quiet", 246.04, 500, "ms"},
-		{"daemon, share of a core", "quiet", 0.5, 0.5, "%"},
-		{"daemon, resident memory", "busy", 25.1, 25, "MB"},
-		{"match", "logs", 2.5, 2, "M/s"},
-		{"read", "logs", 0.6, 0.7, "M/s"},
+		{what: "agent --once, wall time", node: "quiet", value: 246.04, budget: 500, unit: "ms", beside: "ps", other: 123.02},
+		{what: "daemon, share of a core", node: "quiet", value: 0.5, budget: 0.5, unit: "%"},
+		{what: "daemon, resident memory", node: "busy", value: 25.1, budget: 25, unit: "MB", beside: "not measured"},
+		{what: "match", node: "logs", value: 2.5, budget: 2, unit: "M/s"},
+		{what: "read", node: "logs", value: 0.6, budget: 0.7, unit: "M/s"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := `
-node   what                     measured  budget
-quiet  agent --once, wall time  246.0 ms  500.0 ms  within
-quiet  daemon, share of a core  0.500 %   0.500 %   within
-busy   daemon, resident memory  25.1 MB   25.0 MB   OVER
-logs   match                    2.5 M/s   2.0 M/s   within
-logs   read                     0.6 M/s   0.7 M/s   UNDER
+node   what                     measured  budget            beside
+quiet  agent --once, wall time  246.0 ms  500.0 ms  within  2.00 × ps (123.0 ms)
+quiet  daemon, share of a core  0.500 %   0.500 %   within  -
+busy   daemon, resident memory  25.1 MB   25.0 MB   OVER    -
+logs   match                    2.5 M/s   2.0 M/s   within  -
+logs   read                     0.6 M/s   0.7 M/s   UNDER   -
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)

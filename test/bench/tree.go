@@ -22,8 +22,10 @@ import (
 
 const (
 	// containers of a pod; each has a limit of pids.
-	containers    = 4
-	containerPIDs = 1024
+	containers = 4
+	// pathsAbovePods are the cgroups above those of pods.
+	pathsAbovePods = 3
+	containerPIDs  = 1024
 	// removeWithin is how long a cgroup may stay busy after its processes ended.
 	removeWithin = 10 * time.Second
 )

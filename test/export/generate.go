@@ -111,6 +111,12 @@ func speaker(r *rand.Rand) voice {
 	return byKernel
 }
 
+// Message is what one record says; failures is as in Options.
+func Message(r *rand.Rand, failures float64) string {
+	_, m := record(r, failures)
+	return m
+}
+
 // record is who says what, where a share of all tells of a failure.
 func record(r *rand.Rand, failures float64) (voice, string) {
 	if failures == 0 {

@@ -106,14 +106,14 @@ func (d *daemon) figures(node string) []figure {
 
 // startDaemon starts the agent.
 func startDaemon(ctx context.Context, h *host.Host, agent string, args ...string) (*daemon, error) {
-	return start(ctx, h, "/readyz", func(address string) *exec.Cmd {
+	return start(h, "/readyz", func(address string) *exec.Cmd {
 		return exec.CommandContext(ctx, agent, append([]string{"--listen", address, "--state-file", ""}, args...)...)
 	})
 }
 
 // start starts what command makes of an address to listen on; ready is the page
 // that says when it has seen everything once.
-func start(ctx context.Context, h *host.Host, ready string, command func(address string) *exec.Cmd) (*daemon, error) {
+func start(h *host.Host, ready string, command func(address string) *exec.Cmd) (*daemon, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err

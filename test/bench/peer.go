@@ -31,7 +31,7 @@ func peerArgs(address string) []string {
 // benchPeer watches node_exporter as the agent is watched. Its figures are in the
 // same order.
 func benchPeer(ctx context.Context, w io.Writer, h *host.Host, path, node string, long time.Duration) ([]figure, error) {
-	d, err := start(ctx, h, "/metrics", func(address string) *exec.Cmd { return exec.CommandContext(ctx, path, peerArgs(address)...) })
+	d, err := start(h, "/metrics", func(address string) *exec.Cmd { return exec.CommandContext(ctx, path, peerArgs(address)...) })
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ test-failures: test-deps ## Run the tests that make real failures: one package a
 
 .PHONY: test-cluster
 test-cluster: ## Run the tests against a real etcd and API server, which are built first (8 minutes, once)
-	KUBEALL=$$(test/cluster/kubeall/build) && KUBEALL=$$KUBEALL $(GO) test -timeout 20m ./test/cluster
+	KUBEALL=$$(test/cluster/kubeall/build) && KUBEALL=$$KUBEALL $(GO) test -count=1 -parallel 16 -timeout 20m ./test/cluster # they mostly wait
 
 .PHONY: e2e
 e2e: $(GOBIN)/helm test-deps ## Install the chart on a real cluster of two nodes, and make one sick (2 minutes, once test-cluster has built it)

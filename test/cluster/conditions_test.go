@@ -16,7 +16,7 @@ import (
 // kill of the agent.
 func TestConditionsAndEvents(t *testing.T) {
 	t.Parallel()
-	a := newAgent(t, "conditions")
+	a := newAgent(t, shared.plane, "conditions")
 	a.start()
 	fine := a.await("MountHung", "False")
 	if fine.Reason != "Healthy" || !strings.HasPrefix(fine.Message, "nothing wrong is seen") {
@@ -99,7 +99,7 @@ func (a *agent) awaitReady() {
 // says that it shows.
 func TestDescribe(t *testing.T) {
 	t.Parallel()
-	a := newAgent(t, "worker-7")
+	a := newAgent(t, shared.plane, "worker-7")
 	a.start()
 	a.await("MountHung", "False")
 	a.hang("nas1")
@@ -152,7 +152,7 @@ func described(out string) string {
 func TestOthersConditions(t *testing.T) {
 	t.Parallel()
 	p := shared.plane
-	a := newAgent(t, "busy")
+	a := newAgent(t, shared.plane, "busy")
 	kubelet, err := p.Client(Kubelet("busy"))
 	a.must(err)
 	stop, ended := make(chan struct{}), make(chan error, 1)
@@ -200,7 +200,7 @@ func TestOthersConditions(t *testing.T) {
 // TestPodEvent: what hurts one pod is told about the pod, too, and turns no condition.
 func TestPodEvent(t *testing.T) {
 	t.Parallel()
-	a := newAgent(t, "pods")
+	a := newAgent(t, shared.plane, "pods")
 	a.start()
 	a.await("ContainerRuntimeUnhealthy", "False")
 	a.sayAs("kubelet[1234]", `E1122 10:00:00.000000    1234 pod_workers.go:1300] "Error syncing pod, skipping" err="failed to \"StartContainer\" for \"app\" `+
@@ -234,7 +234,7 @@ func TestPodEvent(t *testing.T) {
 // removes all of ours and nothing else.
 func TestRemoval(t *testing.T) {
 	t.Parallel()
-	a := newAgent(t, "removal")
+	a := newAgent(t, shared.plane, "removal")
 	a.more = "conditions: {npdTypes: true, prefix: example.com/}"
 	a.start()
 	a.await("example.com/MountHung", "False")
@@ -264,7 +264,7 @@ func TestRemoval(t *testing.T) {
 // TestProblemDetectorIsNoticed: that a node-problem-detector writes the same types.
 func TestProblemDetectorIsNoticed(t *testing.T) {
 	t.Parallel()
-	a := newAgent(t, "npd")
+	a := newAgent(t, shared.plane, "npd")
 	now := time.Now().UTC().Format(time.RFC3339)
 	_, err := shared.plane.Do(http.MethodPatch, "/api/v1/nodes/npd/status", strategicMerge, fmt.Sprintf(
 		`{"status":{"conditions":[{"type":"KubeletUnhealthy","status":"False","reason":"KubeletIsHealthy","message":"kubelet on the node is functioning properly","lastHeartbeatTime":%q,"lastTransitionTime":%q}]}}`, now, now))

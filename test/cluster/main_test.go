@@ -26,10 +26,11 @@ const kubeallEnv = "KUBEALL"
 // patience is the longest that anything here takes on a busy machine.
 const patience = 90 * time.Second
 
-// shared is the control plane of all tests, and the agent's binary.
+// shared is the control plane of the tests that leave it as it is, the agent's binary,
+// and that of the control planes.
 var shared struct {
-	plane *Plane
-	agent string
+	plane          *Plane
+	agent, kubeall string
 }
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -50,6 +51,7 @@ func run(m *testing.M) int {
 	if out, err := build.CombinedOutput(); err != nil {
 		return failed(fmt.Errorf("%w: %s", err, out))
 	}
+	shared.kubeall = binary
 	if shared.plane, err = Start(dir, binary); err != nil {
 		return failed(err)
 	}
@@ -74,10 +76,25 @@ func prepare(p *Plane) error {
 	return err
 }
 
+// ownPlane is a control plane for a test that takes it away from everyone.
+func ownPlane(t *testing.T) *Plane {
+	t.Helper()
+	p, err := Start(t.TempDir(), shared.kubeall)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Stop)
+	if err := prepare(p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 // agent is a real agent that looks at nothing but one log file, so that the test
 // decides what is wrong with its node.
 type agent struct {
 	t                *testing.T
+	plane            *Plane
 	node, dir, log   string
 	kubeconfig, more string
 	cmd              *exec.Cmd
@@ -86,23 +103,21 @@ type agent struct {
 
 // newAgent makes a Node and prepares its agent, which comes with a token of the
 // chart's service account.
-func newAgent(t *testing.T, node string) *agent {
+func newAgent(t *testing.T, p *Plane, node string) *agent {
 	t.Helper()
-	p := shared.plane
-	a := &agent{t: t, node: node, dir: t.TempDir()}
+	a := &agent{t: t, plane: p, node: node, dir: t.TempDir()}
 	a.log = filepath.Join(a.dir, "kern.log")
-	makeNode(t, node)
+	makeNode(t, p, node)
 	var err error
-	a.kubeconfig, _, err = p.TokenKubeconfig(node, podToken(t, node, "nodevitals"))
+	a.kubeconfig, _, err = p.TokenKubeconfig(node, podToken(t, p, node, "nodevitals"))
 	a.must(err)
 	a.must(os.WriteFile(a.log, nil, 0o600))
 	return a
 }
 
 // podToken is the token of the agent's pod on a node, as kubelet would mount it.
-func podToken(t *testing.T, node, account string) string {
+func podToken(t *testing.T, p *Plane, node, account string) string {
 	t.Helper()
-	p := shared.plane
 	pod := account + "-" + node
 	const pods = "/api/v1/namespaces/kube-system/pods"
 	if _, err := p.Do(http.MethodPost, pods, "", fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":%q},
@@ -118,9 +133,8 @@ func podToken(t *testing.T, node, account string) string {
 }
 
 // makeNode makes a Node as kubelet does, with its conditions.
-func makeNode(t *testing.T, name string) {
+func makeNode(t *testing.T, p *Plane, name string) {
 	t.Helper()
-	p := shared.plane
 	body := fmt.Sprintf(`{"apiVersion":"v1","kind":"Node","metadata":{"name":%q,"labels":{"kubernetes.io/hostname":%q}}}`, name, name)
 	if _, err := p.Do(http.MethodPost, "/api/v1/nodes", "", body); err != nil {
 		t.Fatal(err)
@@ -230,7 +244,7 @@ func (a *agent) conditions() map[string]condition {
 	var n struct {
 		Status struct{ Conditions []condition }
 	}
-	a.must(shared.plane.Get("/api/v1/nodes/"+a.node, &n))
+	a.must(a.plane.Get("/api/v1/nodes/"+a.node, &n))
 	out := map[string]condition{}
 	for _, c := range n.Status.Conditions {
 		out[c.Type] = c
@@ -265,7 +279,7 @@ type event struct {
 func (a *agent) events(namespace string) []event {
 	a.t.Helper()
 	var l struct{ Items []event }
-	a.must(shared.plane.Get("/apis/events.k8s.io/v1/namespaces/"+namespace+"/events?limit=500", &l))
+	a.must(a.plane.Get("/apis/events.k8s.io/v1/namespaces/"+namespace+"/events?limit=500", &l))
 	var mine []event
 	for _, e := range l.Items {
 		if e.ReportingController == "nodevitals.io/agent" && (e.Regarding.Name == a.node || e.Related.Name == a.node) {

@@ -11,20 +11,22 @@ import (
 
 // TestOutage: the API server freezes, or dies, and comes back: the state of that
 // moment arrives within half a minute, and none that was over by then.
-func TestOutage(t *testing.T) { // not parallel: it takes everyone's API server away
-	p := shared.plane
-	for name, x := range map[string]struct{ away, back func() error }{
-		"frozen": {p.API.Freeze, p.API.Thaw},
-		"dead":   {func() error { p.API.Kill(); return nil }, p.API.Start},
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct{ away, back func(*Process) error }{
+		"frozen": {(*Process).Freeze, (*Process).Thaw},
+		"dead":   {func(api *Process) error { api.Kill(); return nil }, (*Process).Start},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := newAgent(t, "outage-"+name)
+			t.Parallel()
+			p := ownPlane(t)
+			a := newAgent(t, p, "outage-"+name)
 			a.start()
 			a.await("MountHung", "False")
 			a.hang("before")
 			first := a.await("MountHung", "True")
 			a.awaitEvents("NFSServerNotResponding")
-			if err := x.away(); err != nil {
+			if err := x.away(p.API); err != nil {
 				t.Fatal(err)
 			}
 			away := time.Now()
@@ -37,7 +39,7 @@ func TestOutage(t *testing.T) { // not parallel: it takes everyone's API server 
 			if body := a.get("/readyz"); !strings.Contains(body, "ok") {
 				t.Errorf("readiness hangs on the API server: %s", body)
 			}
-			if err := x.back(); err != nil {
+			if err := x.back(p.API); err != nil {
 				t.Fatal(err)
 			}
 			if err := p.Ready(startWithin); err != nil {
@@ -85,14 +87,14 @@ func (a *agent) awaitProblem(subject string) {
 }
 
 // TestPermissionTakenAway: it is said clearly, and mended when it is given back.
-func TestPermissionTakenAway(t *testing.T) { // not parallel: it is everyone's permission
-	p := shared.plane
-	a := newAgent(t, "forbidden")
+func TestPermissionTakenAway(t *testing.T) {
+	t.Parallel()
+	p := ownPlane(t)
+	a := newAgent(t, p, "forbidden")
 	a.start()
 	a.await("MountHung", "False")
 	_, err := p.Kubectl("", "delete", "clusterrolebinding", "nodevitals")
 	a.must(err)
-	t.Cleanup(func() { a.must(prepare(p)) })
 	a.hang("nas1")
 	a.awaitWarning(`cannot write the conditions of Node forbidden: nodes "forbidden" is forbidden: User "system:serviceaccount:kube-system:nodevitals" cannot patch resource "nodes/status"`)
 	a.awaitWarning("the agent's role must allow: get nodes, patch nodes/status, create and patch events")
@@ -111,14 +113,14 @@ func TestPermissionTakenAway(t *testing.T) { // not parallel: it is everyone's p
 func TestNodeGone(t *testing.T) {
 	t.Parallel()
 	p := shared.plane
-	a := newAgent(t, "gone")
+	a := newAgent(t, shared.plane, "gone")
 	a.start()
 	a.await("MountHung", "False")
 	_, err := p.Do(http.MethodDelete, "/api/v1/nodes/gone", "", nil)
 	a.must(err)
 	a.hang("nas1")
 	a.awaitWarning(`the cluster has no Node "gone"; was it deleted, or does it go by another name (--node-name, $NODE_NAME)?`)
-	makeNode(t, "gone")
+	makeNode(t, shared.plane, "gone")
 	a.await("MountHung", "True")
 	a.await("StorageFault", "False")
 	a.awaitWarning("")
@@ -129,8 +131,8 @@ func TestNodeGone(t *testing.T) {
 func TestCredentialsExpire(t *testing.T) {
 	t.Parallel()
 	p := shared.plane
-	makeNode(t, "expired")
-	a := &agent{t: t, node: "expired", dir: t.TempDir()}
+	makeNode(t, shared.plane, "expired")
+	a := &agent{t: t, plane: shared.plane, node: "expired", dir: t.TempDir()}
 	a.log = a.dir + "/kern.log"
 	a.must(os.WriteFile(a.log, nil, 0o600))
 	kubelet := Kubelet("expired")

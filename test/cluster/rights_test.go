@@ -16,9 +16,9 @@ import (
 func TestPolicy(t *testing.T) {
 	t.Parallel()
 	p := shared.plane
-	makeNode(t, "mine")
-	makeNode(t, "theirs")
-	mine := p.TokenClient(podToken(t, "mine", "nodevitals"))
+	makeNode(t, shared.plane, "mine")
+	makeNode(t, shared.plane, "theirs")
+	mine := p.TokenClient(podToken(t, shared.plane, "mine", "nodevitals"))
 	unbound, err := p.Kubectl("", "create", "token", "nodevitals", "-n", "kube-system")
 	if err != nil {
 		t.Fatal(err)
@@ -74,10 +74,10 @@ func TestImpersonation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	makeNode(t, "as-node")
-	makeNode(t, "not-mine")
-	token := podToken(t, "as-node", "impersonator")
-	a := &agent{t: t, node: "as-node", dir: t.TempDir(), more: "kubernetes: {impersonateNode: true}"}
+	makeNode(t, shared.plane, "as-node")
+	makeNode(t, shared.plane, "not-mine")
+	token := podToken(t, shared.plane, "as-node", "impersonator")
+	a := &agent{t: t, plane: shared.plane, node: "as-node", dir: t.TempDir(), more: "kubernetes: {impersonateNode: true}"}
 	a.log = a.dir + "/kern.log"
 	a.must(os.WriteFile(a.log, nil, 0o600))
 	a.kubeconfig, _, err = p.TokenKubeconfig("as-node", token)
@@ -125,7 +125,7 @@ subjects: [{kind: ServiceAccount, name: impersonator, namespace: kube-system}]
 func TestTokenRotates(t *testing.T) {
 	t.Parallel()
 	p := shared.plane
-	a := newAgent(t, "rotation")
+	a := newAgent(t, shared.plane, "rotation")
 	path, file, err := p.TokenKubeconfig("rotation", "not.a.token")
 	a.must(err)
 	a.kubeconfig = path

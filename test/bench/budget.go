@@ -49,8 +49,11 @@ func printBudget(w io.Writer, figures []figure) error {
 }
 
 func amount(v float64, unit string) string {
-	if unit == "%" {
+	switch {
+	case unit == "%":
 		return fmt.Sprintf("%.3f %%", v)
+	case v < 0.1:
+		return fmt.Sprintf("%.4f %s", v, unit)
 	}
 	return fmt.Sprintf("%.1f %s", v, unit)
 }

@@ -1,7 +1,8 @@
 package main
 
-// This file measures how soon a fault that no log tells of shows: a container at
-// its limit of pids whose fork is refused, until the daemon's metrics say so.
+// This file measures how soon a fault shows that no log tells of: a container at
+// its limit of pids whose fork is refused, until the daemon's metrics say so. The
+// kernel logs it, too, the first time; so the daemon reads no log here.
 
 import (
 	"context"
@@ -43,7 +44,7 @@ func benchFault(ctx context.Context, w io.Writer, h *host.Host, agent string, tr
 		}
 	}
 	say("%d refused forks, until they show in /metrics", tries)
-	d, err := startDaemon(ctx, h, agent)
+	d, err := startOn(ctx, h, agent, nil, "")
 	if err != nil {
 		return nil, err
 	}

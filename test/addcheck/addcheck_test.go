@@ -1,4 +1,7 @@
-package test
+// Package addcheck adds two checks as docs/contributing.md says, to a copy of the
+// project, and counts what had to be touched: a log rule that recognises one more
+// wording, and a probe with a kind of its own.
+package addcheck
 
 import (
 	"os"
@@ -8,10 +11,6 @@ import (
 	"strings"
 	"testing"
 )
-
-// This file adds two checks as docs/contributing.md says, to a copy of the
-// project, and counts what had to be touched: a log rule that recognises one more
-// wording, and a probe with a kind of its own.
 
 // edit puts text into a file of the project, behind the only place where after
 // stands. Without after the file is a new one.
@@ -46,7 +45,7 @@ func TestAddALogRule(t *testing.T) {
 func TestAddAProbe(t *testing.T) {
 	p := newCopy(t)
 	sample := func(name string) string {
-		b, err := os.ReadFile(filepath.Join("testdata/addcheck", name))
+		b, err := os.ReadFile(filepath.Join("testdata", name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,6 +86,9 @@ func TestAddAProbe(t *testing.T) {
 	}
 }
 
+// top is the project's folder.
+const top = "../.."
+
 // project is a copy of this one.
 type project struct {
 	t     *testing.T
@@ -101,18 +103,18 @@ func newCopy(t *testing.T) *project {
 		t.Skip("builds the project twice")
 	}
 	list := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-	list.Dir = ".."
+	list.Dir = top
 	out, err := list.Output()
 	if err != nil {
 		t.Skipf("SKIPPED: this is no checkout of git: %v", err)
 	}
 	p := &project{t: t, dir: t.TempDir()}
 	for name := range strings.SplitSeq(strings.TrimRight(string(out), "\x00"), "\x00") {
-		info, err := os.Lstat(filepath.Join("..", name))
+		info, err := os.Lstat(filepath.Join(top, name))
 		if err != nil || !info.Mode().IsRegular() {
 			continue // removed, and not yet committed
 		}
-		b, err := os.ReadFile(filepath.Join("..", name))
+		b, err := os.ReadFile(filepath.Join(top, name))
 		if err != nil {
 			t.Fatal(err)
 		}

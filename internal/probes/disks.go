@@ -111,10 +111,21 @@ func (p *Disks) look(h *host.Host) error {
 	return nil
 }
 
+// late is from how old a request on makes one look at a disk enough to suspect it.
+// What is in flight for a moment is seen by chance.
+const late = time.Second
+
 // seen takes in a sample.
 func (w watchedDisk) seen(s diskStats, now time.Duration, known bool) watchedDisk {
 	if !known || w.inFlight == 0 || s.inFlight == 0 || s.completed != w.completed {
 		w.since, w.before = now, s.inFlight
+		// All that has come since the last look still waits: the disk has been busy for as
+		// long as the first of it. The counter goes on with each look (diskstats_show in
+		// block/genhd.c; it stands still before Linux 5.0).
+		busy := min(time.Duration(risen(w.busy, s.busy))*time.Millisecond, now-w.now)
+		if known && w.accurate && w.inFlight == 0 && s.completed == w.completed && busy >= late {
+			w.since = now - busy
+		}
 	}
 	w.diskStats, w.now = s, now
 	return w
@@ -174,5 +185,6 @@ func evaluateDisk(name string, w watchedDisk, th DisksThresholds) (problem.Verdi
 		Evidence: []string{fmt.Sprintf("%s: %s has %d requests in flight and has completed %d, none of them within the last %s", diskstatsFile, name, w.inFlight, w.completed, silence.Round(time.Second))},
 		Touches:  []problem.Ref{problem.NewRef(problem.RefDevice, name)},
 		Refused:  true, // nobody gets anything from it
+		Held:     silence,
 	}, true
 }

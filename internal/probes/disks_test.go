@@ -21,10 +21,10 @@ func TestParseDiskstats(t *testing.T) {
 		raw  string
 		want map[string]diskStats
 	}{
-		"before 4.18": {old14, map[string]diskStats{"sda": {590 + 24476, 143 + 9088, 3}}},
-		"before 5.5":  {old18, map[string]diskStats{"sda": {590 + 24476 + 7, 143 + 9088 + 11, 3}}},
-		"now":         {now20, map[string]diskStats{"sda": {590 + 24476 + 7 + 16356, 143 + 9088 + 11 + 7311, 3}}},
-		"later":       {strings.TrimSpace(now20) + " 5 x\n", map[string]diskStats{"sda": {590 + 24476 + 7 + 16356, 143 + 9088 + 11 + 7311, 3}}},
+		"before 4.18": {old14, map[string]diskStats{"sda": {590 + 24476, 143 + 9088, 3, 9060}}},
+		"before 5.5":  {old18, map[string]diskStats{"sda": {590 + 24476 + 7, 143 + 9088 + 11, 3, 9060}}},
+		"now":         {now20, map[string]diskStats{"sda": {590 + 24476 + 7 + 16356, 143 + 9088 + 11 + 7311, 3, 9060}}},
+		"later":       {strings.TrimSpace(now20) + " 5 x\n", map[string]diskStats{"sda": {590 + 24476 + 7 + 16356, 143 + 9088 + 11 + 7311, 3, 9060}}},
 		"none":        {"\n", map[string]diskStats{}},
 		"cut off":     {old14[:40], nil},
 		"no number":   {strings.Replace(old14, "9060", "-9060", 1), nil},
@@ -49,7 +49,7 @@ func FuzzParseDiskstats(f *testing.F) {
 // TestDiskHung: looks at a disk, ten seconds apart.
 func TestDiskHung(t *testing.T) {
 	const s = 10 * time.Second
-	type look struct{ completed, inFlight uint64 }
+	type look struct{ completed, inFlight, busy uint64 }
 	for _, tc := range []struct {
 		name   string
 		leaks  bool // what is in flight is a counter that may leak
@@ -57,23 +57,29 @@ func TestDiskHung(t *testing.T) {
 		period time.Duration
 		want   problem.Severity
 	}{
-		{"idle", false, []look{{5, 0}, {5, 0}, {5, 0}}, s, 0},
-		{"busy", false, []look{{5, 9}, {6, 9}, {7, 9}}, s, 0},
-		{"hung", false, []look{{5, 0}, {5, 1}, {5, 1}}, s, problem.Critical},
-		{"hung when we came", false, []look{{5, 1}, {5, 1}}, s, problem.Critical},
-		{"hung with more and more", true, []look{{5, 0}, {5, 1}, {5, 4}}, s, problem.Critical},
-		{"seen for a moment", false, []look{{5, 1}, {5, 1}}, 4 * time.Second, problem.Warning},
-		{"look-alike: a request has just come", false, []look{{5, 0}, {5, 0}, {5, 1}}, s, 0},
-		{"look-alike: one of many seconds, while others complete", false, []look{{5, 1}, {6, 1}, {9, 1}}, s, 0},
-		{"look-alike: slow", false, []look{{5, 1}, {5, 1}}, time.Second, 0},
-		{"look-alike: a counter that has leaked", true, []look{{5, 2}, {5, 2}, {5, 2}}, s, 0},
-		{"over", false, []look{{5, 1}, {5, 1}, {6, 0}}, s, 0},
-		{"and again", false, []look{{5, 1}, {5, 1}, {6, 1}, {6, 1}}, s, problem.Critical},
+		{"idle", false, []look{{5, 0, 0}, {5, 0, 0}, {5, 0, 0}}, s, 0},
+		{"busy", false, []look{{5, 9, 0}, {6, 9, 0}, {7, 9, 0}}, s, 0},
+		{"hung", false, []look{{5, 0, 0}, {5, 1, 0}, {5, 1, 0}}, s, problem.Critical},
+		{"hung when we came", false, []look{{5, 1, 0}, {5, 1, 0}}, s, problem.Critical},
+		{"hung with more and more", true, []look{{5, 0, 0}, {5, 1, 0}, {5, 4, 0}}, s, problem.Critical},
+		{"hung since shortly after the last look", false, []look{{5, 0, 100}, {5, 1, 9600}}, s, problem.Critical},
+		{"hung since shortly before this one", false, []look{{5, 0, 100}, {5, 1, 3600}}, s, problem.Warning},
+		{"look-alike: busy before, and a request has just come", false, []look{{5, 0, 100}, {6, 1, 9600}}, s, 0},
+		{"look-alike: a request of two seconds", false, []look{{5, 0, 100}, {5, 1, 2100}}, s, 0},
+		{"look-alike: a counter that may leak, of a busy device", true, []look{{5, 0, 100}, {5, 1, 9600}}, s, 0},
+		{"a counter that makes no sense", false, []look{{5, 0, 9600}, {5, 1, 100}}, s, 0},
+		{"seen for a moment", false, []look{{5, 1, 0}, {5, 1, 0}}, 4 * time.Second, problem.Warning},
+		{"look-alike: a request has just come", false, []look{{5, 0, 0}, {5, 0, 0}, {5, 1, 0}}, s, 0},
+		{"look-alike: one of many seconds, while others complete", false, []look{{5, 1, 0}, {6, 1, 0}, {9, 1, 0}}, s, 0},
+		{"look-alike: slow", false, []look{{5, 1, 0}, {5, 1, 0}}, time.Second, 0},
+		{"look-alike: a counter that has leaked", true, []look{{5, 2, 0}, {5, 2, 0}, {5, 2, 0}}, s, 0},
+		{"over", false, []look{{5, 1, 0}, {5, 1, 0}, {6, 0, 0}}, s, 0},
+		{"and again", false, []look{{5, 1, 0}, {5, 1, 0}, {6, 1, 0}, {6, 1, 0}}, s, problem.Critical},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := watchedDisk{accurate: !tc.leaks}
 			for i, l := range tc.looks {
-				w = w.seen(diskStats{completed: l.completed, inFlight: l.inFlight}, time.Duration(i+1)*tc.period, i > 0)
+				w = w.seen(diskStats{completed: l.completed, inFlight: l.inFlight, busy: l.busy}, time.Duration(i+1)*tc.period, i > 0)
 			}
 			v, ok := evaluateDisk("sda", w, NewDisks().Thresholds)
 			if ok != (tc.want != 0) || v.Severity != tc.want {
@@ -181,14 +187,14 @@ func TestDiskWait(t *testing.T) {
 		looks []diskStats
 		want  problem.Severity
 	}{
-		{"fast", []diskStats{{0, 0, 0}, {100, 900, 0}, {200, 1800, 0}}, 0},
+		{"fast", []diskStats{{}, {100, 900, 0, 0}, {200, 1800, 0, 0}}, 0},
 		{"late for five minutes", slow(5), problem.Warning},
 		{"late for four", slow(4), 0},
-		{"late, and then none completes", append(slow(4), diskStats{400, 240_000, 2}), problem.Warning},
-		{"late, and then idle", append(slow(4), diskStats{400, 240_000, 0}), 0},
-		{"late, and then well", append(slow(6), diskStats{10_600, 361_000, 0}), 0},
-		{"look-alike: one late request among many", []diskStats{{0, 0, 0}, {1000, 9000, 0}}, 0},
-		{"reset", append(slow(6), diskStats{1, 1, 1}), problem.Warning},
+		{"late, and then none completes", append(slow(4), diskStats{400, 240_000, 2, 0}), problem.Warning},
+		{"late, and then idle", append(slow(4), diskStats{400, 240_000, 0, 0}), 0},
+		{"late, and then well", append(slow(6), diskStats{10_600, 361_000, 0, 0}), 0},
+		{"look-alike: one late request among many", []diskStats{{}, {1000, 9000, 0, 0}}, 0},
+		{"reset", append(slow(6), diskStats{1, 1, 1, 0}), problem.Warning},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var d lateDisk

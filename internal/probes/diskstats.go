@@ -19,6 +19,7 @@ type diskStats struct {
 	completed uint64 // requests of any kind: reads, writes, discards, flushes
 	waited    uint64 // ms, the time that they took, added up
 	inFlight  uint64 // at this moment
+	busy      uint64 // ms during which any was in flight
 }
 
 // parseDiskstats parses /proc/diskstats. A line has 14 fields, since Linux 4.18
@@ -42,7 +43,7 @@ func parseDiskstats(raw []byte) (map[string]diskStats, error) {
 			}
 			n[i] = v
 		}
-		s := diskStats{completed: n[3] + n[7], waited: n[6] + n[10], inFlight: n[11]}
+		s := diskStats{completed: n[3] + n[7], waited: n[6] + n[10], inFlight: n[11], busy: n[12]}
 		if len(f) >= 18 {
 			s.completed, s.waited = s.completed+n[14], s.waited+n[17]
 		}

@@ -201,6 +201,9 @@ type Verdict struct {
 	Refused bool `json:"refused,omitempty"`
 	// Error is what the call failed with, where an edge of the catalogue asks for it.
 	Error Errno `json:"error,omitempty"`
+	// Held is for how long it had been so already when it was found, as far as the
+	// evidence tells.
+	Held time.Duration `json:"held,omitempty"`
 }
 
 // Claim is what a log line says went wrong.

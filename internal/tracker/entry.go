@@ -45,15 +45,15 @@ const maxTouches = 32
 // maxWindows bounds the formulas of one entry, whatever rules ask for.
 const maxWindows = 8
 
-// streak is a number of consecutive runs, and when the first of them began.
+// streak is a number of consecutive runs, and since when it was so.
 type streak struct {
 	Runs int           `json:"runs,omitempty"`
 	From time.Duration `json:"from,omitempty"`
 }
 
-func (s *streak) add(begun time.Duration) {
+func (s *streak) add(from time.Duration) {
 	if s.Runs == 0 {
-		s.From = begun
+		s.From = from
 	}
 	s.Runs++
 }
@@ -65,9 +65,10 @@ func (s streak) lasted(p problem.Persist, now time.Duration) bool {
 func (e *entry) wrong(v problem.Verdict, begun time.Duration) {
 	e.Level, e.Why, e.Verdict, e.Fines, e.WasWrong = problem.Wrong, "", v, 0, true
 	e.Confirmed = e.Confirmed || e.Lines > 0
-	e.Wrong.add(begun)
+	from := max(begun-v.Held, 0)
+	e.Wrong.add(from)
 	if v.Severity == problem.Critical {
-		e.Crit.add(begun)
+		e.Crit.add(from)
 	} else {
 		e.Crit = streak{}
 	}

@@ -94,6 +94,32 @@ func TestWarningThatMustLast(t *testing.T) {
 	}
 }
 
+// What had lasted when it was found counts as if it had been found then.
+func TestHeldBefore(t *testing.T) {
+	tr := New(catalogue(t), false)
+	look := func(at, lasted int) {
+		r := problem.Report{Probe: "p", Kinds: []problem.Kind{held}, Period: s(10), Begun: s(at), Ended: s(at)}
+		r.Result.Verdicts = []problem.Verdict{{Kind: held, State: problem.Wrong, Severity: problem.Warning, Message: "m", Held: s(lasted)}}
+		tr.Observe(r)
+	}
+	look(10000, 14*60)
+	if severity(tr) != 0 {
+		t.Fatal("raised after 14 min")
+	}
+	look(10060, 60) // less than what is known already
+	if severity(tr) != problem.Warning {
+		t.Fatal("not raised after 15 min")
+	}
+	if since := tr.Active()[0].Since; since != s(10000-14*60) {
+		t.Errorf("since %v", since)
+	}
+	tr = New(catalogue(t), true)
+	look(5, 60) // longer than the node is up: the clocks differ
+	if since := tr.Active()[0].Since; since != 0 {
+		t.Errorf("since %v", since)
+	}
+}
+
 func TestImmediateRaisesOnTheFirstVerdict(t *testing.T) {
 	tr := New(catalogue(t), true)
 	run(tr, 1, held, problem.Warning)

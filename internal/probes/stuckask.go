@@ -190,8 +190,13 @@ func (s *stuckSample) waited(m *remoteMount) bool {
 			return true
 		}
 	}
+	return s.waitedBy(m.client)
+}
+
+// waitedBy tells whether a task waits for a mount of that client.
+func (s *stuckSample) waitedBy(c client) bool {
 	for _, t := range s.tasks {
-		if t.client == m.client {
+		if t.client == c {
 			return true
 		}
 	}

@@ -232,6 +232,32 @@ func TestStuckMounts(t *testing.T) {
 			f.waiter(10, "app", 'D', "rpc_wait_bit_killable", 5, statOf, pod)
 			return moments{f, change(f, func(f stuckFiles) { f.xprt([4]any{"10.9.0.1:/srv", "/mnt/n", 55, 51}) })}
 		}, nil, nil},
+		{"hung NFS, whose tasks wake to connect anew", func() moments {
+			f := remoteHost(nfsA)
+			f.xprt([4]any{"10.9.0.1:/srv", "/mnt/n", 54, 54})
+			f.waiter(10, "app", 'D', "rpc_wait_bit_killable", 5, statOf, pod)
+			return moments{f, change(f, func(f stuckFiles) { f.waiter(10, "app", 'D', "rpc_wait_bit_killable", 9, statOf, pod) })}
+		}, []string{"MountNotAnswering /mnt/n", "NFSServerNotResponding 10.9.0.1", "TasksStuckOnMount /mnt/n"}, nil},
+		{"the same beside a server that answers", func() moments {
+			f := remoteHost(nfsA, nfsB)
+			f.xprt([4]any{"10.9.0.1:/srv", "/mnt/n", 54, 50}, [4]any{"10.9.0.2:/srv", "/mnt/o", 9, 9})
+			const readOf = "0 0x7 0x7ffd00001000 0x0 0x0 0x0 0x0 0x7ffd 0x43a9\n"
+			f.waiter(10, "app", 'D', "rpc_wait_bit_killable", 5, readOf, pod)
+			f["/proc/10/fdinfo/7"] = "mnt_id:\t50\n"
+			return moments{f, change(f, func(f stuckFiles) {
+				f.xprt([4]any{"10.9.0.1:/srv", "/mnt/n", 54, 50}, [4]any{"10.9.0.2:/srv", "/mnt/o", 12, 12})
+				f.waiter(10, "app", 'D', "rpc_wait_bit_killable", 9, readOf, pod)
+			})}
+		}, []string{"MountNotAnswering /mnt/n", "NFSServerNotResponding 10.9.0.1", "TasksStuckOnMount /mnt/n"}, nil},
+		{"look-alike: a busy task on one server, and one that nobody asks", func() moments {
+			f := remoteHost(nfsA, nfsB)
+			f.xprt([4]any{"10.9.0.1:/srv", "/mnt/n", 54, 50}, [4]any{"10.9.0.2:/srv", "/mnt/o", 9, 9})
+			f.waiter(10, "app", 'D', "rpc_wait_bit_killable", 5, statOf, pod)
+			return moments{f, change(f, func(f stuckFiles) {
+				f.xprt([4]any{"10.9.0.1:/srv", "/mnt/n", 54, 50}, [4]any{"10.9.0.2:/srv", "/mnt/o", 12, 12})
+				f.waiter(10, "app", 'D', "rpc_wait_bit_killable", 9, statOf, pod)
+			})}
+		}, nil, nil},
 		{"NFS requests go out, no answer, and nobody waits", func() moments {
 			f := remoteHost(nfsA)
 			f.xprt([4]any{"10.9.0.1:/srv", "/mnt/n", 54, 54})

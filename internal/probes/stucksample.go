@@ -46,6 +46,9 @@ type nfsProgress struct {
 	since  time.Duration // of the first of these
 }
 
+// silently tells whether it is known that no answer has come since the last sample.
+func (p *nfsProgress) silently() bool { return p != nil && p.silent > 0 }
+
 // follow says how a mount goes on.
 func (p *nfsProgress) follow(cur nfsCounters, now time.Duration) *nfsProgress {
 	if p == nil || cur.recvs != p.recvs || cur.sends < p.sends {
@@ -205,7 +208,7 @@ func (s *stuckSample) since(prev *stuckSample) {
 		t.since = s.at
 		if prev != nil {
 			if before, ok := prev.tasks[id]; ok && before.switches == t.switches {
-				t.since = before.since
+				t.since, t.woken = before.since, before.woken
 			}
 		}
 		s.tasks[id] = t
@@ -254,7 +257,7 @@ func (s *stuckSample) readNFS(h *host.Host, prev *stuckSample) {
 // the same most of the time, and count as waiting for one of several.
 const maxTraced = 64
 
-// trace finds the mounts of the tasks that have not run since the last sample.
+// trace finds the mounts of the tasks that wait as they did at the last sample.
 func (p *StuckMounts) trace(h *host.Host, prev, s *stuckSample, table map[int]mounts.Mount) {
 	if prev == nil || p.walk.blind {
 		return
@@ -267,11 +270,17 @@ func (p *StuckMounts) trace(h *host.Host, prev, s *stuckSample, table map[int]mo
 	traced := 0
 	for _, id := range ids {
 		t := s.tasks[id]
-		if t.since == s.at || t.client == unread || traced == maxTraced {
+		before, known := prev.tasks[id]
+		ran := t.since == s.at
+		asks := known && t.client == nfsClient && before.client == nfsClient
+		if ran && !asks || t.client == unread || traced == maxTraced {
 			continue
 		}
 		traced++
 		own := p.walk.trace(h, &t, table, ofClient[t.client] > 1)
+		if ran && s.unanswered(t, p.asks.ours) {
+			t.since, t.woken = before.since, true
+		}
 		s.tasks[id] = t
 		for _, m := range own.Mounts {
 			if r := s.mounts[deviceOf(m)]; r != nil && r.foreign && r.FSType == "fuse" {
@@ -279,6 +288,31 @@ func (p *StuckMounts) trace(h *host.Host, prev, s *stuckSample, table map[int]mo
 			}
 		}
 	}
+}
+
+// unanswered tells whether no answer can have come for an NFS task since the last
+// sample: neither from any server, nor from those of the mounts that it has to do
+// with, which it or we asked. Such a task runs at times, to send its request again or
+// to connect, since a task carries out its calls itself (net/sunrpc/sched.c).
+func (s *stuckSample) unanswered(t waiter, ours func(device) bool) bool {
+	quiet := true
+	for _, m := range s.mounts {
+		quiet = quiet && (m.client != nfsClient || m.nfs.silently())
+	}
+	if quiet {
+		return true
+	}
+	may := slices.DeleteFunc(slices.Clone(t.near), func(d device) bool { return s.mounts[d] == nil || s.mounts[d].client != nfsClient })
+	if t.call != nil {
+		may = []device{*t.call}
+	}
+	for _, d := range may {
+		m := s.mounts[d]
+		if m == nil || !m.nfs.silently() || m.nfs.outstanding() == 0 && !ours(d) {
+			return false
+		}
+	}
+	return len(may) > 0
 }
 
 // title is a mount with what it is: "/mnt (nfs4, 10.9.0.1:/srv)".

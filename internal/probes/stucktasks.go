@@ -110,7 +110,10 @@ type waiter struct {
 	// switches are all its context switches so far: while they stay the same, it
 	// has not run.
 	switches uint64
-	since    time.Duration // when it was first seen so
+	// since is when it was first seen to wait so. woken: it has run since, though only
+	// to ask again.
+	since time.Duration
+	woken bool
 	// sigkill: it was killed and does not die.
 	sigkill bool
 	// lock: it waits for a file lock, which someone else may hold for good reason.

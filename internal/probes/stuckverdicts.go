@@ -32,7 +32,7 @@ func (j stuckJudgement) result(n *Node) problem.Result {
 	servers := map[string][]*remoteMount{}
 	for _, m := range j.condemned {
 		tasks := j.tasksOf(m)
-		r.Verdicts = append(r.Verdicts, mountVerdict(n, m, tasks))
+		r.Verdicts = append(r.Verdicts, j.mountVerdict(n, m, tasks))
 		if m.client == nfsClient {
 			servers[m.server()] = append(servers[m.server()], m)
 		}
@@ -49,7 +49,9 @@ func (j stuckJudgement) result(n *Node) problem.Result {
 		}
 	}
 	for _, g := range j.groups {
-		r.Verdicts = append(r.Verdicts, g.verdict(n))
+		v := g.verdict(n)
+		v.Held = j.held(g.tasks)
+		r.Verdicts = append(r.Verdicts, v)
 	}
 	for _, m := range slices.SortedFunc(maps.Keys(j.doubted), comparePoints) {
 		v := problem.Verdict{
@@ -84,27 +86,42 @@ func (j stuckJudgement) tasksOf(m *remoteMount) []waiter {
 	return out
 }
 
-func mountVerdict(n *Node, m *remoteMount, tasks []waiter) problem.Verdict {
+func (j stuckJudgement) mountVerdict(n *Node, m *remoteMount, tasks []waiter) problem.Verdict {
 	why := "requests go out and no answer comes"
 	switch {
 	case len(tasks) == 1:
-		why = "1 task waits for it and does not run"
+		why = "1 task waits for it without an answer"
 	case len(tasks) > 1:
-		why = tasksText(tasks) + " wait for it and do not run"
+		why = tasksText(tasks) + " wait for it without an answer"
 	case m.fuse != nil && *m.fuse > 0:
 		why = fmt.Sprintf("%s wait for an answer", requests(*m.fuse))
 	case m.inquiry.state == inCall:
-		why = "a statfs has not returned, and no task waits for it yet"
+		why = "a statfs has not returned"
+		if !j.cur.waitedBy(m.client) {
+			why += ", and no task waits for it yet"
+		}
 	}
 	v := problem.Verdict{
 		Kind: problem.MountNotAnswering, Subject: m.Point, State: problem.Wrong, Severity: problem.Critical,
 		Message:  fmt.Sprintf("%s does not answer: %s", m.title(), why),
 		Evidence: append(m.evidence(n), taskEvidence(n, tasks)...),
-		Holders:  taskHolders(n, tasks), Touches: m.refs(),
+		Holders:  taskHolders(n, tasks), Touches: m.refs(), Held: j.held(tasks),
+	}
+	if m.inquiry.state == inCall {
+		v.Held = max(v.Held, j.cur.at-m.inquiry.since)
 	}
 	m.mountedFor(n, &v)
 	m.narrow(n, &v, tasks)
 	return v
+}
+
+// held is for how long the first of some tasks waits.
+func (j stuckJudgement) held(tasks []waiter) time.Duration {
+	var longest time.Duration
+	for _, t := range tasks {
+		longest = max(longest, j.cur.at-t.since)
+	}
+	return longest
 }
 
 func fuseVerdict(n *Node, m *remoteMount, tasks []waiter) problem.Verdict {
@@ -294,11 +311,14 @@ const maxTaskEvidence = 5
 func taskEvidence(n *Node, tasks []waiter) []string {
 	var out []string
 	for _, t := range tasks[:min(len(tasks), maxTaskEvidence)] {
-		killed := ""
+		how, killed := "not run", ""
+		if t.woken {
+			how = "without an answer"
+		}
 		if t.sigkill {
 			killed = ", SIGKILL pending"
 		}
-		out = append(out, fmt.Sprintf("%s/wchan: %s (%s, in state %c, not run since %s%s)", t.dir(), t.wchan, t.process.Comm, t.state, n.timeOfDay(t.since), killed))
+		out = append(out, fmt.Sprintf("%s/wchan: %s (%s, in state %c, %s since %s%s)", t.dir(), t.wchan, t.process.Comm, t.state, how, n.timeOfDay(t.since), killed))
 	}
 	return out
 }

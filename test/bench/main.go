@@ -130,7 +130,11 @@ func run(ctx context.Context, o options) error {
 		if err != nil {
 			return err
 		}
-		figures = slices.Concat(figures, fault, sized)
+		hung, err := benchHung(ctx, os.Stdout, h, o)
+		if err != nil {
+			return err
+		}
+		figures = slices.Concat(figures, fault, sized, hung)
 	}
 	if o.probe == "" && o.records > 0 {
 		logs, err := benchLogs(ctx, os.Stdout, h, o)

@@ -5,7 +5,6 @@ package sick
 
 import (
 	"bufio"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nodevitals/nodevitals/test/deaffs"
 	"github.com/nodevitals/nodevitals/test/helper"
 )
 
@@ -168,31 +168,12 @@ func glutton() {
 
 // hangfs mounts a FUSE file system at DIR that answers no request.
 func hangfs() {
-	dir := os.Getenv("DIR")
-	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	fs, err := deaffs.Mount(os.Getenv("DIR"))
 	if err != nil {
-		fmt.Println("skip: /dev/fuse:", err)
+		fmt.Println("skip:", err)
 		return
 	}
-	if err := unix.Mount("deaf", dir, "fuse.deaf", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fd)); err != nil {
-		fmt.Println("skip: mount:", err)
-		return
-	}
-	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
-	// The first request opens the connection (FUSE_INIT, include/uapi/linux/fuse.h).
-	buf := make([]byte, 1<<17+4096)
-	if _, err := unix.Read(fd, buf); err != nil {
-		helper.Fail(err)
-	}
-	reply := make([]byte, 16+64)
-	binary.NativeEndian.PutUint32(reply, uint32(len(reply)))
-	copy(reply[8:16], buf[8:16])
-	binary.NativeEndian.PutUint32(reply[16:], 7)  // major version
-	binary.NativeEndian.PutUint32(reply[20:], 31) // minor version
-	binary.NativeEndian.PutUint32(reply[36:], 64<<10)
-	if _, err := unix.Write(fd, reply); err != nil {
-		helper.Fail(err)
-	}
+	defer func() { _ = fs.Close() }()
 	fmt.Println("mounted")
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 }

@@ -26,8 +26,11 @@ const (
 	// jitter is the share by which a period varies, so that probes drift apart.
 	jitter = 0.1
 	// restFactor is how many times the CPU that a run took it then rests at
-	// least: no probe can cost more than 0.1 % of a core, however large the node.
+	// least: no probe costs more than 0.1 % of a core, as long as a run takes 120 ms.
 	restFactor = 1000
+	// longestRest bounds that: one dear run, for which memory had to be read back or a
+	// helper started on a machine without a CPU to spare, must not blind a probe for long.
+	longestRest = 2 * time.Minute
 	// shutdownWithin bounds the end of open HTTP requests, and of the last saving
 	// of the state, at SIGTERM.
 	shutdownWithin = 500 * time.Millisecond
@@ -259,5 +262,5 @@ func (a *Agent) schedule(ctx context.Context, s probes.Spec, reports chan<- prob
 // rest is how long a probe waits after a run that took cpu.
 func rest(period, cpu time.Duration) time.Duration {
 	varied := time.Duration(float64(period) * (1 + jitter*(2*rand.Float64()-1)))
-	return max(varied, restFactor*cpu)
+	return max(varied, min(restFactor*cpu, longestRest))
 }

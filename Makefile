@@ -48,7 +48,7 @@ test-packages: ## Run the packages' own tests, and again with the race detector
 	$(GO) test -p 2 -timeout 10m -race -short $$($(GOROUTINES))
 
 .PHONY: test-failures
-test-failures: test-deps ## Run the tests that make real failures: one package after the other, as they share one machine
+test-failures: test-deps $(GOBIN)/helm ## Run the tests that make real failures: one package after the other, as they share one machine
 	$(GO) test -race -p 1 -timeout 20m $$($(GO) list ./test/... | grep -v /test/bench)
 	$(GO) test -timeout 10m ./test/bench # measures, which the race detector would slow down tenfold
 

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nodevitals/nodevitals/test/checkout"
 )
 
 // edit puts text into a file of the project, behind the only place where after
@@ -86,9 +88,6 @@ func TestAddAProbe(t *testing.T) {
 	}
 }
 
-// top is the project's folder.
-const top = "../.."
-
 // project is a copy of this one.
 type project struct {
 	t     *testing.T
@@ -96,37 +95,9 @@ type project struct {
 	files []string // that were touched
 }
 
-// newCopy copies what git knows, or would take in.
 func newCopy(t *testing.T) *project {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("builds the project twice")
-	}
-	list := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-	list.Dir = top
-	out, err := list.Output()
-	if err != nil {
-		t.Skipf("SKIPPED: this is no checkout of git: %v", err)
-	}
-	p := &project{t: t, dir: t.TempDir()}
-	for name := range strings.SplitSeq(strings.TrimRight(string(out), "\x00"), "\x00") {
-		info, err := os.Lstat(filepath.Join(top, name))
-		if err != nil || !info.Mode().IsRegular() {
-			continue // removed, and not yet committed
-		}
-		b, err := os.ReadFile(filepath.Join(top, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		to := filepath.Join(p.dir, name)
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(to, b, info.Mode().Perm()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return p
+	return &project{t: t, dir: checkout.Copy(t, "../..")}
 }
 
 func (p *project) apply(edits []edit) {
@@ -161,9 +132,8 @@ func (p *project) touched(most int) {
 // run runs a command in the copy. Its standard input is the rule's line.
 func (p *project) run(args ...string) string {
 	p.t.Helper()
-	// Paths are left out of what is built, so that all that is the same is built once.
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Dir, cmd.Env = p.dir, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-trimpath -buildvcs=false")
+	cmd.Dir, cmd.Env = p.dir, checkout.Environ()
 	cmd.Stdin = strings.NewReader("Nov 22 10:00:00 n1 ntpd[400]: set local clock to Sun Nov 22 11:00:00 UTC 2026 (offset 3600.123s)\n")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -6,11 +6,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -191,5 +194,44 @@ func TestRetryAfter(t *testing.T) {
 		if got := retryAfter(http.Header{"Retry-After": {v}}, now); got != want && v != "99999999999" {
 			t.Errorf("%q: %v, want %v", v, got, want)
 		}
+	}
+}
+
+// TestThrottledKeepsItsConnection: a crowded API server does not get a new handshake
+// from each agent that it has turned away.
+func TestThrottledKeepsItsConnection(t *testing.T) {
+	const turnedAway = 5
+	var requests, connections, expected atomic.Int32
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Expect") != "" {
+			expected.Add(1)
+		}
+		if requests.Add(1) <= turnedAway {
+			w.WriteHeader(http.StatusTooManyRequests) // without a look at the body
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	c, err := dial(Access{Kubeconfig: kubeconfigOf(t, s, "token: t"), Node: "n1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	for i := range turnedAway + 2 {
+		err := c.patchStatus(t.Context(), func() ([]byte, error) { return []byte("{}"), nil })
+		if (err != nil) != (i < turnedAway) {
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+	// The last one comes after a yes: the API server may have frozen since.
+	if connections.Load() != 1 || expected.Load() != 1 {
+		t.Errorf("%d connections, %d times 100-continue; want one each", connections.Load(), expected.Load())
 	}
 }

@@ -44,6 +44,9 @@ type client struct {
 	base  *url.URL
 	node  string
 	used  bool // there was an answer before: a connection may be left
+	// crowded: that answer was to come again later. Then the API server is not frozen,
+	// and it closes a connection on which it has not asked for the body.
+	crowded bool
 }
 
 // get reads our own Node.
@@ -153,7 +156,7 @@ func (c *client) do(ctx context.Context, r request) error {
 	if err != nil {
 		return err
 	}
-	if r.compose != nil && c.used {
+	if r.compose != nil && c.used && !c.crowded {
 		// Behind a connection that is left from before, the API server may be frozen;
 		// what is sent to it now it would take in when it goes on, however old by then.
 		req.Header.Set("Expect", "100-continue")
@@ -172,7 +175,7 @@ func (c *client) do(ctx context.Context, r request) error {
 		return f
 	}
 	defer func() { _ = resp.Body.Close() }()
-	c.used = true
+	c.used, c.crowded = true, resp.StatusCode == http.StatusTooManyRequests
 	answer := io.LimitReader(resp.Body, maxAnswer)
 	if resp.StatusCode >= 300 {
 		var s struct { // a metav1.Status

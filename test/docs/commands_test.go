@@ -173,9 +173,7 @@ func TestNamedCommands(t *testing.T) {
 		for _, m := range regexp.MustCompile("`(?:bin/)?agent ([^`|<>;]+)[`|<>;]").FindAllStringSubmatch(strings.ReplaceAll(text, "\n", " "), -1) {
 			all = append(all, m[1])
 		}
-		for _, m := range regexp.MustCompile(`--set(?:-file|-string)? [^ )`+"`"+`]+`).FindAllString(text, -1) {
-			sets = append(sets, m)
-		}
+		sets = append(sets, regexp.MustCompile(`--set(?:-file|-string)? [^ )`+"`"+`]+`).FindAllString(text, -1)...)
 	}
 	if len(all) < 10 || len(sets) < 2 {
 		t.Fatalf("only %d commands and %d settings were found", len(all), len(sets))

@@ -29,6 +29,9 @@ func (r *resolver) resolve(c problem.Claim) problem.Claim {
 	} else if c.Kind == problem.ForkRefused {
 		c = r.ofProgram(c)
 	}
+	if pod, ok := refOf(c.Touches, problem.RefPod); ok {
+		c = r.ofPod(c, pod)
+	}
 	if pid, ok := refOf(c.Touches, problem.RefPID); ok {
 		c = r.ofTask(c, pid)
 	}
@@ -50,6 +53,16 @@ func (r *resolver) resolve(c problem.Claim) problem.Claim {
 		c.LogOnly = true
 	}
 	return c
+}
+
+// ofPod adds to a pod's name its uid, or the reverse, since it takes both for an Event
+// that kubectl describe pod shows.
+func (r *resolver) ofPod(c problem.Claim, pod string) problem.Claim {
+	o := r.node.Owners.OfPod(pod)
+	if c.Subject == "pod uid "+pod {
+		c.Subject = o.String() // as the probes call it
+	}
+	return touch(c, o.Refs()...)
 }
 
 func refOf(refs []problem.Ref, typ string) (id string, ok bool) {

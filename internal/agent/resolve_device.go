@@ -46,18 +46,13 @@ func (r *resolver) ofDevice(c problem.Claim, device string) problem.Claim {
 
 // podOfVolume is the pod for which kubelet mounted a volume at a point; none for
 // other points.
-func (r *resolver) podOfVolume(point string) (refs []problem.Ref) {
+func (r *resolver) podOfVolume(point string) []problem.Ref {
 	_, below, _ := strings.Cut(point, "/pods/")
 	uid, rest, _ := strings.Cut(below, "/")
 	if !strings.HasPrefix(rest, "volumes/") {
 		return nil
 	}
-	for _, ref := range r.node.Owners.OfCgroup("/kubepods/pod" + uid).Refs() {
-		if ref.Type() == problem.RefPod { // its cgroup may be called otherwise
-			refs = append(refs, ref)
-		}
-	}
-	return refs
+	return r.node.Owners.OfPod(uid).Refs()
 }
 
 // ofPath ties a claim about a path, which its rule gives as a mount, to the file

@@ -45,8 +45,7 @@ func tellPlaces(n *Node, verdicts []problem.Verdict) {
 func touchMount(n *Node, root string, v *problem.Verdict, m mounts.Mount, devices []problem.Ref) {
 	refs := append([]problem.Ref{problem.NewRef(problem.RefMount, m.Point)}, devices...)
 	if vm, ok := parseVolumePath(root, m.Point); ok && vm.pod != "" {
-		_, pod := podOf(n, vm.pod)
-		refs = append(refs, pod)
+		refs = append(refs, n.Owners.OfPod(vm.pod).Refs()...)
 	}
 	if !within(m.Point, path.Join(root, "pods")) && !within(m.Point, path.Join(root, "plugins")) {
 		refs = append(refs, problem.RefNode)

@@ -165,8 +165,7 @@ func judgeReadonly(f blockFS, why, kubeletRoot, from string, n *Node) problem.Ve
 			v.Scope = problem.NodeScope
 		}
 		if vm, ok := parseVolumePath(kubeletRoot, m.Point); ok && vm.pod != "" {
-			_, ref := podOf(n, vm.pod)
-			v.Touches = append(v.Touches, ref)
+			v.Touches = append(v.Touches, n.Owners.OfPod(vm.pod).Refs()...)
 		}
 	}
 	return v

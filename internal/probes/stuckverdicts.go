@@ -167,11 +167,11 @@ func (m *remoteMount) mountedFor(n *Node, v *problem.Verdict) {
 		if !ok || !strings.HasPrefix(rest, "volumes/") && !strings.HasPrefix(rest, "volume-subpaths/") {
 			continue
 		}
-		pod, ref := podOf(n, uid)
-		if !slices.Contains(pods, pod) {
-			pods = append(pods, pod)
+		pod := n.Owners.OfPod(uid)
+		if !slices.Contains(pods, pod.String()) {
+			pods = append(pods, pod.String())
 		}
-		v.Touches = appendNew(v.Touches, ref)
+		v.Touches = appendNew(v.Touches, pod.Refs()...)
 	}
 	if len(pods) > 0 {
 		slices.Sort(pods)

@@ -138,8 +138,8 @@ func (vol *volume) describe(v *mountView, n *Node) {
 		}
 		vol.touches = append(vol.touches, problem.NewRef(problem.RefMount, m.Point))
 		if m.pod != "" {
-			user, ref := podOf(n, m.pod)
-			vol.users, vol.touches = append(vol.users, user), append(vol.touches, ref)
+			user := n.Owners.OfPod(m.pod)
+			vol.users, vol.touches = append(vol.users, user.String()), append(vol.touches, user.Refs()...)
 		}
 	}
 	if len(vol.names) == 0 {
@@ -151,18 +151,6 @@ func (vol *volume) describe(v *mountView, n *Node) {
 	}
 	slices.Sort(vol.touches)
 	vol.touches = slices.Compact(vol.touches)
-}
-
-// podOf names a pod by its uid, and refers to it. The resolver knows pods by their
-// cgroups, whose last part is the same wherever kubelet makes them.
-func podOf(n *Node, uid string) (string, problem.Ref) {
-	o := n.Owners.OfCgroup("/kubepods/pod" + uid)
-	for _, ref := range o.Refs() {
-		if ref.Type() == problem.RefPod {
-			return o.String(), ref
-		}
-	}
-	return "pod uid " + uid, problem.NewRef(problem.RefPod, uid)
 }
 
 // maxTries is how many mount points of a volume are tried before it counts as one

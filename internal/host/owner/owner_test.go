@@ -216,3 +216,25 @@ func noGarbage(t *testing.T, s string) {
 		}
 	}
 }
+
+// A pod is found by its name and by its uid; a name that two folders have is no one's.
+func TestOfPod(t *testing.T) {
+	root, c, r := node(t, "pods/payments_api_"+apiUID, "pods/payments_db-0_11111111-0000-4000-8000-000000000001", "pods/payments_db-0_11111111-0000-4000-8000-000000000002")
+	api := Owner{PodUID: apiUID, Namespace: "payments", Pod: "api"}
+	for id, want := range map[string]Owner{
+		"payments/api":  api,
+		apiUID:          api,
+		"payments/db-0": {Namespace: "payments", Pod: "db-0"},
+		"payments/none": {Namespace: "payments", Pod: "none"},
+		"none":          {PodUID: "none"},
+	} {
+		if got := r.OfPod(id); got != want {
+			t.Errorf("%s: %+v, want %+v", id, got, want)
+		}
+	}
+	addLogs(t, root, "pods/payments_none_11111111-0000-4000-8000-000000000003")
+	c.now += relist
+	if got := r.OfPod("payments/none"); got.PodUID == "" {
+		t.Errorf("after %v: %+v", relist, got)
+	}
+}

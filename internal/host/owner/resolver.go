@@ -3,6 +3,7 @@ package owner
 // This file: from a cgroup or a process to its owner.
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -68,6 +69,36 @@ func (r *Resolver) OfCgroup(path string) Owner {
 	defer r.mu.Unlock()
 	if !r.name(&o) && r.refresh(o) {
 		r.name(&o)
+	}
+	return o
+}
+
+// OfPod is the pod of a uid or of namespace/name, with both where the log folders tell.
+// The uid of a name that several folders have is left open.
+func (r *Resolver) OfPod(id string) Owner {
+	namespace, name, named := strings.Cut(id, "/")
+	o := Owner{Namespace: namespace, Pod: name}
+	find := func() (found bool) {
+		for uid, p := range r.names.pods {
+			if p.namespace != namespace || p.name != name {
+				continue
+			}
+			if found {
+				o.PodUID = ""
+				return true
+			}
+			o.PodUID, found = uid, true
+		}
+		return found
+	}
+	if !named {
+		o = Owner{PodUID: id}
+		find = func() bool { return r.name(&o) }
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !find() && r.refresh(Owner{PodUID: id}) {
+		find()
 	}
 	return o
 }

@@ -210,6 +210,17 @@ func evaluateInotify(count inotifyCount, canary inotifyCanary, limits inotifyLim
 			}
 		}
 	}
+	for _, uid := range slices.Sorted(maps.Keys(count.guarded)) {
+		if uid == canary.uid {
+			continue // the canary is charged to the same account
+		}
+		for _, kind := range []problem.Kind{problem.InotifyInstancesNearLimit, problem.InotifyWatchesNearLimit} {
+			subject := fmt.Sprintf("uid %d", uid)
+			if !slices.ContainsFunc(r.Verdicts, func(v problem.Verdict) bool { return v.Kind == kind && v.Subject == subject }) {
+				r.Verdicts = append(r.Verdicts, problem.Verdict{Kind: kind, Subject: subject, State: problem.Unknown, Message: count.guarded[uid]})
+			}
+		}
+	}
 	if count.stopped {
 		for _, kind := range []problem.Kind{problem.InotifyInstancesNearLimit, problem.InotifyWatchesNearLimit} {
 			r.Verdicts = append(r.Verdicts, problem.Verdict{Kind: kind, State: problem.Unknown, Message: count.why})

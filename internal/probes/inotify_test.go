@@ -309,6 +309,14 @@ func TestEvaluateInotifyUnseen(t *testing.T) {
 	if r = evaluateInotify(nearly, inotifyCanary{}, limits, th); len(r.Verdicts) != 0 || r.Measurements[0].Used != 50 {
 		t.Errorf("one process that guards itself spoils the count: %+v", r)
 	}
+	// The canary is charged to root, and says nothing of others.
+	guarded := inotifyCount{unseen: 2, users: nearly.users, guarded: map[uint32]string{0: "refused", 1000: "refused"}}
+	r = evaluateInotify(guarded, inotifyCanary{}, limits, th)
+	checkState(t, r, problem.InotifyInstancesNearLimit, "uid 1000", problem.Unknown)
+	checkState(t, r, problem.InotifyWatchesNearLimit, "uid 1000", problem.Unknown)
+	if len(r.Verdicts) != 2 {
+		t.Errorf("verdicts %+v", r.Verdicts)
+	}
 }
 
 func TestDedupeByKernel(t *testing.T) {

@@ -40,7 +40,8 @@ const inotifyLink = "anon_inode:inotify"
 // mostUnseen is after how many processes that refuse to be looked into a count
 // gives up. Where one refuses for want of a capability all do, and AppArmor
 // writes a line to the kernel's log each time. One or two that a security module
-// guards do not spoil the count: should what they hold matter, the canary tells.
+// guards do not spoil the count: should what they hold matter, the canary tells,
+// and for other users than ours that it cannot be told.
 const mostUnseen = 3
 
 // inotifyCount is what all processes have.
@@ -48,6 +49,8 @@ type inotifyCount struct {
 	users map[uint32]*inotifyUse // by the user id to which it is charged
 	// unseen is how many processes could not be looked into.
 	unseen int
+	// guarded says why not, by the user as whom such a process runs.
+	guarded map[uint32]string
 	// stopped: the count gave up, and why.
 	stopped bool
 	why     string
@@ -75,7 +78,7 @@ type inotifyHandle struct {
 
 // countInotify looks at the descriptors of all processes.
 func countInotify(ctx context.Context, n *Node) (inotifyCount, error) {
-	var count inotifyCount
+	count := inotifyCount{guarded: map[uint32]string{}}
 	names, err := n.Host.ReadDirNames("/proc")
 	if err != nil {
 		return count, err
@@ -99,6 +102,9 @@ func countInotify(ctx context.Context, n *Node) (inotifyCount, error) {
 				count.stopped = true
 				count.why = fmt.Sprintf("other processes cannot be looked into (%v): it needs root with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, and no AppArmor profile that denies ptrace", err)
 				return count, nil
+			}
+			if uid, ok := scan.runsAs(pid); ok {
+				count.guarded[uid] = fmt.Sprintf("process %d of uid %d cannot be looked into (%v): for a user other than root it takes CAP_DAC_READ_SEARCH", pid, uid, err)
 			}
 			continue
 		case err != nil:
@@ -164,6 +170,16 @@ func (s *inotifyScan) process(ctx context.Context, pid int) ([]inotifyHandle, er
 		handles = append(handles, h)
 	}
 	return handles, nil
+}
+
+// runsAs is the user as whom a process runs, which everybody may know.
+func (s *inotifyScan) runsAs(pid int) (uid uint32, ok bool) {
+	status, err := s.host.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0, false
+	}
+	uid, err = parseEffectiveUID(status)
+	return uid, err == nil
 }
 
 // inotifyFDs are the numbers of the descriptors in a folder /proc/PID/fd that

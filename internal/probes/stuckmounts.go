@@ -140,6 +140,11 @@ func (p *StuckMounts) toWait(cur *stuckSample, limits stuckLimits) time.Duration
 			until = max(until, m.nfs.since+limits.notRun)
 		}
 	}
+	for m := range at.doubted {
+		if m.fuse != nil && *m.fuse > 0 {
+			until = max(until, m.waiting+limits.notRun)
+		}
+	}
 	for _, c := range p.asks.calls {
 		until = max(until, c.since+limits.unanswered)
 	}

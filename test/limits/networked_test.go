@@ -298,12 +298,20 @@ func firewall(policy string) (string, error) {
 // startNetworked starts the helper, on a node with a kubelet and the bridge plugin.
 func startNetworked(t *testing.T) *helper {
 	t.Helper()
-	root := t.TempDir()
+	h, _ := startNetworkedAt(t)
+	return h
+}
+
+// startNetworkedAt also says where the node's root is.
+func startNetworkedAt(t *testing.T) (h *helper, root string) {
+	t.Helper()
+	root = t.TempDir()
 	for p, content := range map[string]string{
 		"var/lib/kubelet/config.yaml":       "kind: KubeletConfiguration\n",
 		"var/lib/kubelet/kubeadm-flags.env": "KUBELET_KUBEADM_ARGS=\"--kubeconfig=/etc/kubernetes/kubelet.conf\"\n",
 		"etc/kubernetes/kubelet.conf": "current-context: a\ncontexts: [{name: a, context: {cluster: c}}]\n" +
 			"clusters: [{name: c, cluster: {server: \"https://198.51.100.5:6443\"}}]\n",
+		"etc/resolv.conf": "nameserver 192.0.2.53\n",
 		"etc/cni/net.d/10-net.conflist": `{"cniVersion":"1.0.0","name":"net","plugins":[{"type":"bridge","bridge":"cni0",` +
 			`"ipam":{"type":"host-local","ranges":[[{"subnet":"10.244.1.0/24"}]]}}]}`,
 	} {
@@ -315,7 +323,7 @@ func startNetworked(t *testing.T) *helper {
 			t.Fatal(err)
 		}
 	}
-	h := startInside(t, "networked", unix.CLONE_NEWNET, rootEnv+"="+root)
+	h = startInside(t, "networked", unix.CLONE_NEWNET, rootEnv+"="+root)
 	h.say("build")
-	return h
+	return h, root
 }

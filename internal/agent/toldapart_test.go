@@ -33,6 +33,7 @@ type apart struct {
 		Measures []problem.Measurement `yaml:"measures"`
 		Logs     *[]wroteLine          `yaml:"logs"`
 		Look     time.Duration         `yaml:"look"`
+		Blind    map[string]string     `yaml:"blind"`
 		Want     []string              `yaml:"want"`
 		But      []string              `yaml:"but"`
 	} `yaml:"counter"`
@@ -46,6 +47,9 @@ func (c apart) counter() incident {
 	}
 	if c.Counter.Logs != nil {
 		in.Logs = *c.Counter.Logs
+	}
+	if c.Counter.Blind != nil {
+		in.Blind = c.Counter.Blind
 	}
 	if c.Counter.Look > 0 {
 		in.Look = c.Counter.Look

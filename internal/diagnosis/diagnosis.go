@@ -46,6 +46,10 @@ func Diagnose(in Input) []problem.Problem {
 			p.Note = "cause not found on this node"
 		}
 		p.Next = next(def, t.Subject)
+		if unseen, ok := d.unseen(t, def); ok && p.Note != "" && len(unseen.Evidence) > 0 {
+			p.Note += fmt.Sprintf("; the next to look at is %s, which could not be told", unseen.Kind)
+			p.Next = unseen.Evidence[0]
+		}
 	}
 	for i, causes := range d.direct {
 		effect := title(in.Problems[i].Kind, in.Problems[i].Subject)
@@ -119,7 +123,18 @@ func (d *diagnosis) tied(edge problem.Edge, cause, effect problem.Tracked) bool 
 	case len(edge.Touching) > 0: // the tie itself: whoever logged the effect, it is about these
 		return problem.AnyReaches(edge.Touching, cause.Touches)
 	}
-	return d.ofTheNode(cause) || problem.AnyReaches(at(cause), effect.Touches)
+	refs := at(cause)
+	if elsewhere(effect) {
+		refs = slices.DeleteFunc(slices.Clone(refs), func(r problem.Ref) bool { return r == problem.RefNode })
+		return problem.AnyReaches(refs, effect.Touches)
+	}
+	return d.ofTheNode(cause) || problem.AnyReaches(refs, effect.Touches)
+}
+
+// elsewhere tells whether the effect is in a network namespace that is not the
+// node's, of which no probe says anything.
+func elsewhere(effect problem.Tracked) bool {
+	return effect.Scope == problem.PodScope && slices.ContainsFunc(effect.Touches, func(r problem.Ref) bool { return r.Type() == problem.RefNetns })
 }
 
 // at is where a cause is felt. What is wrong with one pod is not felt by all that
@@ -184,13 +199,24 @@ func (d *diagnosis) examined(i int, def problem.Definition) []string {
 	var out []string
 	var done []problem.Kind
 	for _, edge := range def.Causes {
-		if slices.Contains(done, edge.Kind) || !concerns(edge, effect) || d.isCause(i, edge.Kind) {
+		if elsewhere(effect) || slices.Contains(done, edge.Kind) || !concerns(edge, effect) || d.isCause(i, edge.Kind) {
 			continue
 		}
 		done = append(done, edge.Kind)
 		out = append(out, d.alibi(edge, effect)...)
 	}
 	return out
+}
+
+// unseen is the first candidate of which nothing is known: if no other is the cause,
+// that is where a person should look next.
+func (d *diagnosis) unseen(effect problem.Tracked, def problem.Definition) (problem.Definition, bool) {
+	for _, edge := range def.Causes {
+		if status, ok := d.kinds[edge.Kind]; ok && status.State == problem.Unknown && !status.Starting && concerns(edge, effect) && !elsewhere(effect) {
+			return d.Catalogue.Get(edge.Kind)
+		}
+	}
+	return problem.Definition{}, false
 }
 
 // isCause: a problem of the kind is a cause of problem i, at whatever remove.

@@ -147,7 +147,9 @@ func TestIncidentPodAtItsPIDsLimit(t *testing.T) {
 	fullPod(t, node(t), top)
 	w.write("kern", "[ 1234.567890] cgroup: fork rejected by pids controller in "+top+"/kubepods/burstable/pod"+podUID)
 	s := d.Await("the line and the counter", func(s problem.Snapshot) bool {
-		return slices.ContainsFunc(s.Problems, func(p problem.Problem) bool { return p.Kind == problem.ForkRefused && p.Lines == 1 && len(p.Evidence) > 1 })
+		return slices.ContainsFunc(s.Problems, func(p problem.Problem) bool {
+			return p.Kind == problem.ForkRefused && p.Lines == 1 && len(p.Evidence) > 1
+		})
 	})
 	mustTell(t, s, "ForkRefused pod uid "+podUID+" <- CgroupPIDsNearLimit pod uid "+podUID)
 	mustNotTell(t, s, problem.NodeThreadsNearLimit, problem.UnitTasksNearLimit)

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -102,6 +103,7 @@ func (l *logReader) list() {
 	l.openJournal()
 	h := l.agent.node.Host
 	wanted := containerLogs(h)
+	many := len(wanted) >= maxContainerLogs
 	// A syslog daemon's copies are only of use where the journal cannot be read.
 	hasJournal := l.journal != nil && l.journal.blind(h.Clock.Wall()) == ""
 	only := map[string]*rules.Set{}
@@ -123,6 +125,9 @@ func (l *logReader) list() {
 		}
 	}
 	clear(l.failed)
+	if many {
+		l.failed[podLogs] = fmt.Sprintf("holds %d logs of DNS and the service proxy or more; the others are not read", maxContainerLogs)
+	}
 	for path, rec := range wanted {
 		if s := l.texts[path]; s != nil {
 			s.only = only[path]

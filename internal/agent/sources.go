@@ -216,14 +216,22 @@ func openText(h *host.Host, path string, from *journal.TextCursor, back int64) (
 	return s, err
 }
 
+// podLogs is kubelet's folder of the containers' logs.
+const podLogs = "/var/log/pods"
+
+// maxContainerLogs are more than a node has of these pods: one or two each, of
+// kubelet's two newest containers.
+const maxContainerLogs = 64
+
 // containerLogs are the log files of the containers whose own words matter to
 // the node: DNS and the service proxy. They are found by the names of kubelet's
-// folders, namespace_pod_uid/container/N.log.
+// folders, namespace_pod_uid/container/N.log; at most maxContainerLogs, each of
+// which takes a descriptor.
 func containerLogs(h *host.Host) map[string]journal.Record {
 	found := map[string]journal.Record{}
 	for _, pattern := range []string{
-		"/var/log/pods/kube-system_*/coredns/*.log", "/var/log/pods/kube-system_*/kubedns/*.log",
-		"/var/log/pods/kube-system_*/kube-proxy/*.log",
+		podLogs + "/kube-system_*/coredns/*.log", podLogs + "/kube-system_*/kubedns/*.log",
+		podLogs + "/kube-system_*/kube-proxy/*.log",
 	} {
 		matches, err := filepath.Glob(h.Path(pattern))
 		if err != nil {
@@ -233,7 +241,7 @@ func containerLogs(h *host.Host) map[string]journal.Record {
 			path := strings.TrimPrefix(m, strings.TrimSuffix(h.Root(), "/"))
 			container := filepath.Base(filepath.Dir(path))
 			folder := strings.SplitN(filepath.Base(filepath.Dir(filepath.Dir(path))), "_", 3)
-			if len(folder) == 3 {
+			if len(folder) == 3 && len(found) < maxContainerLogs {
 				found[path] = journal.Record{Source: path, Pod: fmt.Sprintf("%s/%s", folder[0], folder[1]), Container: container}
 			}
 		}

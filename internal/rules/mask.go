@@ -23,55 +23,53 @@ const secretKey = `(?:pass|password|passwd|passphrase|passcode|pwd|secret|token|
 var secretWords = []string{"pass", "pwd", "secret", "token", "credential", "sig", "auth", "key"}
 
 // secretShape is one way in which secrets stand in log lines. A line that has
-// none of the marks, in lower case, has none.
+// none of the marks, in lower case, has none. The pattern's group is the secret.
 type secretShape struct {
 	marks   []string
 	pattern *regexp.Regexp
-	shown   []byte // what is put there instead
 }
 
 // secretShapes is never changed.
 var secretShapes = []secretShape{
 	{ // https://user:password@host, https://token@host
 		[]string{"://"},
-		regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/"'<>]+@`), []byte("${1}" + masked + "@"),
+		regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.-]*://([^\s/"'<>]+)@`),
 	},
 	{ // Authorization: Bearer …, also quoted and as Go prints a header: Authorization:[Basic …]
 		[]string{"authorization"},
-		regexp.MustCompile(`(?i)(authorization\\*["']?\s*[:=]\s*\[?\\*["']?)(?:[a-z]+ +)?[^\s"',;\\\]]+`), []byte("${1}" + masked),
+		regexp.MustCompile(`(?i)authorization\\*["']?\s*[:=]\s*\[?\\*["']?((?:[a-z]+ +)?[^\s"',;\\\]]+)`),
 	},
 	{
 		[]string{"bearer"},
-		regexp.MustCompile(`(?i)\b(bearer\s+)[\w.~+/=-]{8,}`), []byte("${1}" + masked),
+		regexp.MustCompile(`(?i)\bbearer\s+([\w.~+/=-]{8,})`),
 	},
 	{ // key=value of URLs, mount options, environments, logfmt
 		secretWords,
-		regexp.MustCompile(`(?i)(` + secretKey + `\\*["']?\s*=\s*\\*["']?)[^\s"',;&\\]+`), []byte("${1}" + masked),
+		regexp.MustCompile(`(?i)` + secretKey + `\\*["']?\s*=\s*\\*["']?([^\s"',;&\\]+)`),
 	},
 	{ // "key":"value" of JSON, however often it was quoted
 		secretWords,
-		regexp.MustCompile(`(?i)(` + secretKey + `\\*["']\s*:\s*\\*["'])[^"'\\]+`), []byte("${1}" + masked),
+		regexp.MustCompile(`(?i)` + secretKey + `\\*["']\s*:\s*\\*["']([^"'\\]+)`),
 	},
 	{ // key: value of YAML and headers; not "secret: …" and "token: …", which are prose
 		[]string{"pass", "pwd", "key:", "-token:", "_token:"},
-		regexp.MustCompile(`(?i)((?:passw(?:or)?d|passphrase|pwd|(?:api|access|private)[-_]?key|[-_]token):\s*)[^\s"',;]+`), []byte("${1}" + masked),
+		regexp.MustCompile(`(?i)(?:passw(?:or)?d|passphrase|pwd|(?:api|access|private)[-_]?key|[-_]token):\s*([^\s"',;]+)`),
 	},
 	{ // --password value
 		secretWords,
-		regexp.MustCompile(`(?i)(\s--?[\w-]*` + secretKey + `\s+)[^\s"'-][^\s"']*`), []byte("${1}" + masked),
+		regexp.MustCompile(`(?i)\s--?[\w-]*` + secretKey + `\s+([^\s"'-][^\s"']*)`),
 	},
 	{ // JSON web tokens
 		[]string{"eyj"},
-		regexp.MustCompile(`\beyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)?`), []byte(masked),
+		regexp.MustCompile(`\b(eyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)?)`),
 	},
 	{ // tokens that say by their beginning whose they are: AWS, GitHub, GitLab, Slack, Google, Vault
 		[]string{"akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "aiza", "hvs."},
-		regexp.MustCompile(`\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{15,}|xox[abprs]-[\w-]{10,}|AIza[\w-]{30,}|hvs\.[\w-]{20,})`),
-		[]byte(masked),
+		regexp.MustCompile(`\b((?:AKIA|ASIA)[A-Z0-9]{16}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{15,}|xox[abprs]-[\w-]{10,}|AIza[\w-]{30,}|hvs\.[\w-]{20,})`),
 	},
 	{
 		[]string{"private key-----"},
-		regexp.MustCompile(`(-----BEGIN [A-Z ]*PRIVATE KEY-----)(?s:.)*`), []byte("${1}" + masked),
+		regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----((?s:.)*)`),
 	},
 }
 
@@ -127,15 +125,59 @@ func (m *marks) in(line []byte) (shapes uint32) {
 	return shapes
 }
 
-// mask is line with its secrets replaced; line itself, if there are none.
+// mask is line with its secrets replaced; line itself, if there are none. All are
+// looked for in the line as it is: what hides one must not hide the mark of
+// another ("Authorization: password=…").
 func mask(line []byte) []byte {
+	var secrets []span
 	found := secretMarks.in(line)
 	for i, s := range secretShapes {
 		if found&(1<<i) != 0 {
-			line = s.pattern.ReplaceAll(line, s.shown)
+			secrets = s.find(secrets, line)
 		}
 	}
+	if len(secrets) > 0 {
+		line = without(line, secrets)
+	}
 	return maskBootstrapTokens(line)
+}
+
+// span is a part of a line, from its first byte to before its end.
+type span struct{ from, to int }
+
+// maxWithin is in how many secrets of a line another of the same shape is looked
+// for. It keeps a line that is made for it from taking quadratic time.
+const maxWithin = 16
+
+// find appends where secrets of this shape are.
+func (s secretShape) find(to []span, line []byte) []span {
+	for at, n := 0, 0; at < len(line); n++ {
+		m := s.pattern.FindSubmatchIndex(line[at:])
+		if m == nil || m[2] == m[3] {
+			break
+		}
+		to = append(to, span{at + m[2], at + m[3]})
+		if n < maxWithin {
+			at += m[2]
+		} else {
+			at += m[3]
+		}
+	}
+	return to
+}
+
+// without is line with one mark for each secret, and for those that overlap.
+func without(line []byte, secrets []span) []byte {
+	slices.SortFunc(secrets, func(a, b span) int { return a.from - b.from })
+	out := make([]byte, 0, len(line))
+	shown := 0 // up to here the line is shown, or hidden
+	for i, s := range secrets {
+		if i == 0 || s.from > shown {
+			out = append(append(out, line[shown:s.from]...), masked...)
+		}
+		shown = max(shown, s.to)
+	}
+	return append(out, line[shown:]...)
 }
 
 // maskBootstrapTokens masks kubeadm's tokens, [a-z0-9]{6}.[a-z0-9]{16}: nothing

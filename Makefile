@@ -60,6 +60,10 @@ test-cluster: ## Run the tests against a real etcd and API server, which are bui
 e2e: $(GOBIN)/helm test-deps ## Install the chart on a real cluster of two nodes, and make one sick (2 minutes, once test-cluster has built it)
 	KUBEALL=$$(test/cluster/kubeall/build) && KUBEALL=$$KUBEALL HELM=$(GOBIN)/helm $(GO) test -count=1 -v -timeout 20m ./test/e2e
 
+.PHONY: guest
+guest: ## Make failures in a virtual machine that this kernel cannot make: NFS, hung disks (10 minutes)
+	GUEST_KERNEL=$$(test/guest/kernel) && GUEST_KERNEL=$$GUEST_KERNEL $(GO) test -count=1 -v -timeout 30m ./test/guest
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for a few seconds
 	test/fuzz-all

@@ -16,6 +16,7 @@ import (
 func TestClockSteps(t *testing.T) {
 	for name, by := range map[string]time.Duration{"forward": time.Hour, "back": -time.Hour} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				b := inBubble(t, fixtures.Node(t, "healthy-k6.12"), settings("healthy-k6.12")[len("logs: {files: [], journal: [], kmsg: false}\n"):])
 				defer b.end()

@@ -32,6 +32,7 @@ func TestRecordedNodes(t *testing.T) {
 			continue // enough for the race detector
 		}
 		t.Run(state, func(t *testing.T) {
+			t.Parallel() // of hung mounts each is waited for
 			h, err := host.New(fixtures.Node(t, state))
 			if err != nil {
 				t.Fatal(err)

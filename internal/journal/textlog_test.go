@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -268,4 +269,31 @@ func TestResume(t *testing.T) {
 			expect(t, again, tc.want...)
 		})
 	}
+}
+
+// FuzzSplit: however the bytes of a file come, its lines are the same.
+func FuzzSplit(f *testing.F) {
+	f.Add([]byte("a\r\n\n\x00b\nhalf"), uint8(1))
+	f.Add(bytes.Repeat([]byte("x"), 300), uint8(7))
+	f.Fuzz(func(t *testing.T, text []byte, chunk uint8) {
+		var want, got []string
+		rest := text
+		for {
+			line, behind, whole := bytes.Cut(rest, []byte("\n"))
+			if !whole {
+				break
+			}
+			want, rest = append(want, strings.TrimSuffix(string(line), "\r")), behind
+		}
+		l := newTextLog("x")
+		for part := range slices.Chunk(text, int(chunk)+1) {
+			l.split(bytes.Clone(part), func(b []byte) { got = append(got, string(b)) })
+		}
+		if len(text) <= maxLine && !slices.Equal(got, want) {
+			t.Errorf("%q in pieces of %d: %q, want %q", text, chunk+1, got, want)
+		}
+		if len(got) != len(want) || len(l.partial) > maxLine {
+			t.Errorf("%d lines of %d, and %d bytes kept", len(got), len(want), len(l.partial))
+		}
+	})
 }

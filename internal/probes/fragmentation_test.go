@@ -171,3 +171,16 @@ func FuzzParseBuddyinfo(f *testing.F) {
 		}
 	})
 }
+
+func FuzzParseCompaction(f *testing.F) {
+	f.Add([]byte("compact_fail 12\nallocstall_normal 7\nallocstall_movable 1\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		c, ok := parseCompaction(raw)
+		if !ok && c != (compaction{}) {
+			t.Errorf("%q: %+v, and yet there are none", raw, c)
+		}
+		if none := c.since(c); none != (compaction{}) {
+			t.Errorf("%+v has risen by %+v since itself", c, none)
+		}
+	})
+}

@@ -77,3 +77,12 @@ func FuzzParseSockstat(f *testing.F) {
 		}
 	})
 }
+
+func FuzzParseTCPMem(f *testing.F) {
+	f.Add([]byte("188946\t251930\t377892\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if most, err := parseTCPMem(raw); err != nil && most != 0 {
+			t.Errorf("%q: %d and %v", raw, most, err)
+		}
+	})
+}

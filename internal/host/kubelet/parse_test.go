@@ -211,3 +211,17 @@ func FuzzCertificates(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseQuantity: what is taken for a quantity is a number of zero and more that
+// the kernel's counters can reach.
+func FuzzParseQuantity(f *testing.F) {
+	for _, s := range []string{"0", "1.5Gi", "100M", "1e9", "+2048", "5%", "10n", "Inf", "0x1p4", "1_000", "1e999", "-1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if q, err := parseQuantity(s); err == nil && !(q >= 0 && q <= math.MaxInt64) {
+			t.Errorf("%q is %v", s, q)
+		}
+		_, _ = parseReclaim(s)
+	})
+}

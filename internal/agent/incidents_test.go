@@ -36,7 +36,9 @@ type incident struct {
 	About string `yaml:"about"`
 	// Node is the recorded node that it happens on; Runs are the probes that look
 	// at that node themselves, with Config.
-	Node   string   `yaml:"node"`
+	Node string `yaml:"node"`
+	// Root is the folder with the files that are otherwise there: root by default.
+	Root   string   `yaml:"root"`
 	Runs   []string `yaml:"runs"`
 	Config string   `yaml:"config"`
 	// Sees is what the other probes found.
@@ -117,7 +119,7 @@ type player struct {
 func newPlayer(t *testing.T, dir string, in incident) *player {
 	t.Helper()
 	root := fixtures.Node(t, in.Node)
-	overlay(t, filepath.Join(dir, "root"), root)
+	overlay(t, filepath.Join(dir, cmp.Or(in.Root, "root")), root)
 	h, err := host.New(root)
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +135,7 @@ func newPlayer(t *testing.T, dir string, in incident) *player {
 	a.node.Once = true
 	for _, spec := range a.specs {
 		if slices.Contains(in.Runs, spec.Name()) {
-			p.looked[spec.Name()] = a.look(context.Background(), spec)
+			p.looked[spec.Name()] = p.look(a, spec)
 		}
 	}
 	if len(p.looked) != len(in.Runs) {
@@ -143,6 +145,17 @@ func newPlayer(t *testing.T, dir string, in incident) *player {
 	p.state.takeIn(logBatch{status: []problem.LogStatus{{Source: "journal"}, {Source: kmsgName}}})
 	p.history = history{p: p}
 	return p
+}
+
+// look has a probe look at the recording, twice if it compares, some seconds apart.
+func (p *player) look(a *Agent, spec probes.Spec) problem.Report {
+	if spec.Counters {
+		p.clock.now = incidentBoot - 10*time.Second
+		a.run(context.Background(), spec)
+		p.clock.now = incidentBoot
+	}
+	r, _ := a.run(context.Background(), spec)
+	return r
 }
 
 // overlay copies an incident's own files over the recorded ones.

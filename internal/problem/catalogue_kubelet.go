@@ -125,8 +125,8 @@ func kubeletKinds() []Definition {
 			Warn: Persist{Runs: 2}, Crit: Persist{Runs: 2},
 			Logs:      Count{N: 1, Within: 5 * time.Minute},
 			Resources: []string{"certificate_life"},
-			Causes:    []Edge{{Kind: ClockJumped}},
-			Summary:   "kubelet's client or serving certificate has expired or is about to, and was not renewed.",
+			Causes:    []Edge{{Kind: ClockJumped}}, Itself: true,
+			Summary: "kubelet's client or serving certificate has expired or is about to, and was not renewed.",
 			Meaning: "With an expired client certificate the API server refuses kubelet and the node becomes NotReady; " +
 				"with an expired serving certificate logs, exec and metrics fail.",
 			Evidence: []string{

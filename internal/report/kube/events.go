@@ -22,8 +22,10 @@ const (
 	// recount is how often the growing number of log lines is told of one problem.
 	recount = 5 * time.Minute
 	// A bucket of tokens bounds the Events: a burst of eventBurst, then one each
-	// eventEvery. What finds no token is told later, if it is still true by then.
-	eventBurst = 10
+	// eventEvery. What finds no token is told later, if it is still true by then. The
+	// burst is that of client-go's own recorder (maxBurst in tools/record): four faults
+	// at once, with what they bring about and an Event each for their pods, fit in.
+	eventBurst = 25
 	eventEvery = 30 * time.Second
 	// maxTold bounds what is remembered of Events.
 	maxTold = 256

@@ -65,7 +65,7 @@ guest: ## Make failures in a virtual machine that this kernel cannot make: NFS, 
 	GUEST_KERNEL=$$(test/guest/kernel) && GUEST_KERNEL=$$GUEST_KERNEL $(GO) test -count=1 -v -timeout 30m ./test/guest
 
 .PHONY: fuzz
-fuzz: ## Run every fuzz test for a few seconds
+fuzz: ## Run every fuzz test for a few seconds (10 minutes)
 	test/fuzz-all
 
 .PHONY: lint

@@ -57,7 +57,7 @@ test-cluster: ## Run the tests against a real etcd and API server, which are bui
 	KUBEALL=$$(test/cluster/kubeall/build) && KUBEALL=$$KUBEALL $(GO) test -count=1 -parallel 16 -timeout 20m ./test/cluster # they mostly wait
 
 .PHONY: e2e
-e2e: $(GOBIN)/helm test-deps ## Install the chart on a real cluster of two nodes, and make one sick (2 minutes, once test-cluster has built it)
+e2e: $(GOBIN)/helm test-deps ## Install the chart on a real cluster of two nodes, and make one sick in many ways (5 minutes, once test-cluster has built it)
 	KUBEALL=$$(test/cluster/kubeall/build) && KUBEALL=$$KUBEALL HELM=$(GOBIN)/helm $(GO) test -count=1 -v -timeout 20m ./test/e2e
 
 .PHONY: guest

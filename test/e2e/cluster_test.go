@@ -38,7 +38,8 @@ func nodeIP(name string) string {
 // world is the cluster.
 type world struct {
 	*cluster.Plane
-	t          *testing.T
+	t          *testing.T // of the step that is under way
+	whole      *testing.T // of all: what is started ends with it
 	kubeconfig string
 	began      time.Time
 	inits      map[string]*exec.Cmd // each node's first process
@@ -58,7 +59,7 @@ func furnishPlane() error {
 // begin starts the cluster and waits until its nodes are ready.
 func begin(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, began: time.Now(), inits: map[string]*exec.Cmd{}}
+	w := &world{t: t, whole: t, began: time.Now(), inits: map[string]*exec.Cmd{}}
 	dir, kubeall := os.Getenv(insideEnv), os.Getenv(kubeallEnv)
 	w.must(network())
 	var err error
@@ -199,7 +200,7 @@ func (w *world) run(cmd *exec.Cmd) {
 	}
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	w.must(cmd.Start())
-	w.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	w.whole.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 }
 
 // startNode starts a node and plugs its cable in.

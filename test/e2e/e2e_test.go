@@ -3,11 +3,9 @@ package e2e
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
@@ -22,12 +20,15 @@ func TestCluster(t *testing.T) {
 		name string
 		run  func(*world)
 	}{
+		{"renderings of the chart", renderings},
 		{"install", install},
-		{"everybody writes at once", everybodyWrites},
-		{"pod at its limit of tasks", podOutOfTasks},
-		{"service at its limit of tasks", serviceOutOfTasks},
-		{"lines in kubelet's log", linesInTheLog},
+		{"Prometheus and Alertmanager", monitor},
+		{"pods at their limits", sickPods},
+		{"a node with four faults", sickNode},
 		{"rollout and drain", rolloutAndDrain},
+		{"everybody writes at once", everybodyWrites},
+		{"lines in the logs", linesInTheLogs},
+		{"containerd stands still", stoppedContainerd},
 		{"uninstall", uninstall},
 	} {
 		ok := t.Run(step.name, func(t *testing.T) {
@@ -45,7 +46,10 @@ func TestCluster(t *testing.T) {
 // install: helm installs the chart, and both nodes tell of themselves. What kubelet
 // has said before, when the cluster came up, is left out.
 func install(w *world) {
-	w.helm("install", "nodevitals", chart, "--set=image.tag=e2e", "--set=address=0.0.0.0", "--set=config.logs.lookBack=1s", "--wait", "--timeout=2m")
+	w.helm("install", "nodevitals", chart, "--set=image.tag=e2e", "--set=address=0.0.0.0", "--set=config.logs.lookBack=1s",
+		// Faults come and go quicker here than the usual looks.
+		"--set=config.probes.filesystems.period=5s,config.probes.volumes.period=5s,config.probes.hungmounts.period=5s,config.probes.runtime.period=5s",
+		"--wait", "--timeout=2m")
 	for _, n := range nodes() {
 		w.await(n+" tells that nothing is wrong", func() error { return w.fine(n) })
 	}
@@ -75,36 +79,38 @@ func machines() []string {
 	return []string{problem.MemoryTrouble, problem.KernelFault, problem.StorageFault, problem.ClockFault}
 }
 
-// sick waits until a condition of node-a is True and says something, and a problem's
-// Event is there; and checks that node-b is fine.
-func (w *world) sick(typ string, reason problem.Kind, says string) {
+// sick waits until node-a tells of a fault: by a condition, an Event, a metric and an
+// alert; and checks that node-b is fine.
+func (w *world) sick(f fault) {
 	w.t.Helper()
-	w.await("node-a tells", func() error {
-		if err := w.has("node-a", typ, "True"); err != nil {
-			return err
-		}
-		c, err := w.conditions("node-a")
-		if err == nil && !strings.Contains(c[typ].Message, says) {
-			err = fmt.Errorf("%+v does not say %q", c[typ], says)
+	w.await("node-a's "+f.condition, func() error { return w.has("node-a", f.condition, "True") })
+	w.await("kubectl describe node, of "+string(f.kind), func() error {
+		out, err := w.Kubectl("", "describe", "node", "node-a")
+		if err == nil && (!strings.Contains(out, string(f.kind)) || !strings.Contains(out, f.says)) {
+			err = errors.New(out)
 		}
 		return err
 	})
 	c, err := w.conditions("node-a")
 	w.must(err)
-	w.say(fmt.Sprintf("node-a: %s, %s: %s", typ, c[typ].Reason, c[typ].Message))
+	w.say(fmt.Sprintf("node-a: %s, %s: %s", f.condition, c[f.condition].Reason, c[f.condition].Message))
 	w.await("the Event", func() error {
-		if e := w.events("node-a"); !strings.Contains(e, string(reason)) {
+		if e := w.events("node-a"); !strings.Contains(e, string(f.kind)) {
 			return fmt.Errorf("node-a's events: %s", e)
 		}
 		return nil
 	})
-	if described := w.kubectl("describe", "node", "node-a"); !strings.Contains(described, says) {
-		w.t.Errorf("kubectl describe node says\n%s", described)
+	w.await("the metric", func() error { return w.some(`nodevitals_problem{instance="node-a",kind=%q} == 1`, f.kind) })
+	w.alerted(f.kind, false)
+	if f.effect != "" {
+		w.alerted(f.effect, true)
 	}
 	w.must(w.fine("node-b"))
-	if e := w.events("node-b"); strings.Contains(e, string(reason)) {
+	if e := w.events("node-b"); strings.Contains(e, string(f.kind)) {
 		w.t.Errorf("node-b's events: %s", e)
 	}
+	w.must(w.none(`nodevitals_problem{instance="node-b",kind=%q}`, f.kind))
+	w.say(string(f.kind) + ": condition, Event, metric and alert are there")
 }
 
 // well waits until all is fine again.
@@ -140,50 +146,6 @@ func (w *world) pod(name string, args ...string) {
 	_, err := w.Kubectl(fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":%q,"namespace":"default"},"spec":{"nodeName":"node-a","terminationGracePeriodSeconds":2,
 "containers":[{"name":"it","image":"%s:pod","args":["%s"]}]}}`, name, image, strings.Join(args, `","`)), "create", "-f", "-")
 	w.must(err)
-}
-
-// podOutOfTasks: a pod starts processes until its limit says no. That is told of the
-// pod, and is no condition of the node.
-func podOutOfTasks(w *world) {
-	w.await("the service account", func() error { return w.Get("/api/v1/namespaces/default/serviceaccounts/default", &struct{}{}) })
-	w.pod("greedy", "fork")
-	w.await("an Event about the pod", func() error {
-		if e := w.events("greedy"); !strings.Contains(e, string(problem.ForkRefused)) {
-			return fmt.Errorf("greedy's events: %q, node-a's: %q", e, w.events("node-a"))
-		}
-		return nil
-	})
-	if out := w.kubectl("describe", "pod", "greedy"); !strings.Contains(out, string(problem.ForkRefused)) || !strings.Contains(out, "of 100 threads") {
-		w.t.Errorf("kubectl describe pod says\n%s", out)
-	}
-	for _, n := range nodes() {
-		w.must(w.fine(n))
-	}
-}
-
-// serviceOutOfTasks: a program of node-a's own starts processes until its cgroup's
-// limit says no. (kubelet would soon set a limit of its cgroups right again.)
-func serviceOutOfTasks(w *world) {
-	w.kubectl("delete", "pod", "greedy", "--wait", "--timeout=60s")
-	const cgroup = "cd /sys/fs/cgroup/pids 2>/dev/null || cd /sys/fs/cgroup; mkdir -p service; cd service; "
-	w.run(w.enter(w.t.Context(), "node-a", "sh", "-c", cgroup+"echo 20 > pids.max; echo $$ > cgroup.procs; exec "+os.Getenv(insideEnv)+"/pod fork"))
-	end := func() error {
-		_, err := w.in("node-a", "sh", "-c", cgroup+"kill -9 $(cat cgroup.procs); while [ -s cgroup.procs ]; do :; done; cd ..; rmdir service")
-		return err
-	}
-	w.t.Cleanup(func() { _ = end() })
-	w.sick("PIDExhaustion", problem.ForkRefused, "of 20 threads")
-	w.must(end())
-	w.well()
-}
-
-// linesInTheLog: kubelet says again and again that it cannot list the containers.
-func linesInTheLog(w *world) {
-	stamp := time.Now().UTC().Format("0102 15:04:05.000000")
-	line := "E" + stamp + `      11 kubelet.go:2347] "Skipping pod synchronization" err="PLEG is not healthy: pleg was last seen active 3m12s ago; threshold is 3m0s"`
-	_, err := w.in("node-a", "sh", "-c", `for i in 1 2 3 4 5; do printf '%s\n' "$0" >> `+kubeletLog+`; done`, line)
-	w.must(err)
-	w.sick("KubeletUnhealthy", problem.PLEGUnhealthy, "3m12s")
 }
 
 // rolloutAndDrain: a change of the configuration reaches both nodes, and a drained

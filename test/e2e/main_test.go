@@ -27,20 +27,23 @@ const (
 	insideEnv  = "NODEVITALS_E2E"       // set inside the cluster: the folder with what was built
 	nodeEnv    = "NODEVITALS_E2E_NODE"  // set in a node: its name
 	stageEnv   = "NODEVITALS_E2E_STAGE" // set in a node that is in its cgroups
+	doEnv      = "NODEVITALS_E2E_DO"    // what to do on a node (doer_test.go)
 )
 
 func TestMain(m *testing.M) {
 	var err error
 	code := 0
 	switch {
+	case os.Getenv(doEnv) != "":
+		err = doer(os.Getenv(doEnv))
 	case os.Getenv(stageEnv) != "":
 		err = runNode(os.Getenv(nodeEnv))
 	case os.Getenv(nodeEnv) != "":
 		err = joinCgroups(os.Getenv(nodeEnv))
+	case os.Getenv(insideEnv) != "" && os.Getpid() == 1:
+		code, err = runPlane()
 	case os.Getenv(insideEnv) != "":
-		if err = furnishPlane(); err == nil {
-			code = m.Run()
-		}
+		code = m.Run()
 	case missing() != nil:
 		fmt.Println("SKIPPED:", missing())
 	default:
@@ -53,6 +56,31 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// runPlane is the first process of the cluster's namespaces. It has the tests run by
+// another one and reaps what these orphan, without which no node could end.
+func runPlane() (int, error) {
+	if err := furnishPlane(); err != nil {
+		return 1, err
+	}
+	tests, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	if err != nil {
+		return 1, err
+	}
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return 1, err
+		case pid == tests.Pid && status.Exited():
+			return status.ExitStatus(), nil
+		case pid == tests.Pid:
+			return 1, fmt.Errorf("the tests have ended by %v", status.Signal())
+		}
+	}
+}
+
 // missing says what the tests cannot be run for.
 func missing() error {
 	if os.Getenv(kubeallEnv) == "" || os.Getenv(helmEnv) == "" {
@@ -61,7 +89,7 @@ func missing() error {
 	if os.Getuid() != 0 {
 		return errors.New("needs root: it makes namespaces and starts kubelets")
 	}
-	for _, tool := range []string{"containerd", "ctr", "runc", "nsenter", "prometheus", "prometheus-alertmanager", pluginDir + "/bridge"} {
+	for _, tool := range []string{"containerd", "ctr", "runc", "nsenter", "prometheus", "prometheus-alertmanager", journald, "mkfs.ext4", "iptables-legacy", pluginDir + "/bridge"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("needs what test/install-deps installs: %w", err)
 		}

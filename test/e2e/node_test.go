@@ -12,6 +12,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/nodevitals/nodevitals/test/cluster"
 )
 
 // This file runs inside a node: its mounts, containerd and kubelet.
@@ -20,13 +22,16 @@ const (
 	pluginDir  = "/usr/lib/cni" // of the Debian package
 	image      = "ghcr.io/nodevitals/nodevitals"
 	kubeletLog = "/var/log/kubelet.log"
+
+	containerdSocket = "/run/containerd/containerd.sock"
+	journald         = "/lib/systemd/systemd-journald"
 )
 
 // nodeDir is where the cluster keeps what is for a node, or comes of it.
 func nodeDir(name string) string { return filepath.Join(os.Getenv(insideEnv), name) }
 
-// runNode is a node's first process: it starts containerd and kubelet, and reaps
-// whatever is orphaned. It ends with the node.
+// runNode is a node's first process: it starts containerd, kubelet and a journald, and
+// reaps whatever is orphaned. It ends with the node.
 func runNode(name string) error {
 	if err := furnishNode(name); err != nil {
 		return err
@@ -34,6 +39,7 @@ func runNode(name string) error {
 	kubeall := os.Getenv(kubeallEnv)
 	for _, program := range [][]string{
 		{"containerd", "-c", "/etc/containerd.toml"},
+		{journald},
 		{kubeall, "kubelet", "--config=/etc/kubelet.yaml", "--kubeconfig=" + nodeDir(name) + ".kubeconfig", "--hostname-override=" + name, "--node-ip=" + nodeIP(name)},
 	} {
 		path, err := exec.LookPath(program[0])
@@ -41,8 +47,8 @@ func runNode(name string) error {
 			return err
 		}
 		at := kubeletLog
-		if program[0] == "containerd" {
-			at = "/var/log/containerd.log"
+		if path != kubeall {
+			at = "/var/log/" + filepath.Base(path) + ".log"
 		}
 		log, err := os.OpenFile(at, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 		if err != nil {
@@ -53,6 +59,9 @@ func runNode(name string) error {
 				return err
 			}
 			path, program = "/run/kubelet", append([]string{"kubelet"}, program[2:]...)
+			if err := cluster.Await(patience, func() error { _, err := os.Stat(containerdSocket); return err }); err != nil {
+				return err // without it kubelet would end, and nobody would start it again
+			}
 		}
 		_, err = syscall.ForkExec(path, program, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, log.Fd(), log.Fd()}})
 		if err != nil {
@@ -123,6 +132,11 @@ func furnishNode(name string) error {
 	if err := connect(name); err != nil {
 		return err
 	}
+	for _, dir := range []string{"/run/systemd/journal", "/var/log/journal"} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
 	for file, text := range map[string]string{
 		"/etc/containerd.toml": `version = 2
 [plugins."io.containerd.grpc.v1.cri"]
@@ -133,7 +147,9 @@ func furnishNode(name string) error {
 `,
 		"/etc/cni/net.d/10-pods.conflist": fmt.Sprintf(`{"cniVersion":"0.4.0","name":"pods","plugins":[
 	{"type":"bridge","bridge":"cni0","isGateway":true,"ipam":{"type":"host-local","ranges":[[{"subnet":%q}]],"routes":[{"dst":"0.0.0.0/0"}]}}]}`, podNet(name)),
-		"/etc/resolv.conf": "nameserver 127.0.0.1\n",
+		// No line is too many for it, and the machine's kernel log is not the node's.
+		"/etc/systemd/journald.conf": "[Journal]\nStorage=persistent\nRateLimitBurst=0\nRateLimitIntervalSec=0\nReadKMsg=no\n",
+		"/etc/resolv.conf":           "nameserver 127.0.0.1\n",
 		"/etc/kubelet.yaml": `apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 failCgroupV1: false
@@ -141,10 +157,11 @@ cgroupDriver: cgroupfs
 failSwapOn: false
 authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
 authorization: {mode: AlwaysAllow}
-containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
+runtimeRequestTimeout: 10s
+containerRuntimeEndpoint: unix://` + containerdSocket + `
 enforceNodeAllocatable: []
 evictionHard: {memory.available: 10Mi, nodefs.available: 1%, imagefs.available: 1%}
-nodeStatusUpdateFrequency: 4s
+nodeStatusUpdateFrequency: 2s
 podPidsLimit: ` + fmt.Sprint(podPIDs) + `
 `,
 	} {

@@ -1,6 +1,6 @@
 // Command pod is the program of the pods in the tests. Without arguments it waits
 // until it is told to end; "fork" has it start children until the kernel refuses, and
-// try again every second; "read FILE" has it read a file, which may take for ever.
+// try again every second; "fill FILE" has it write a file until the kernel refuses.
 package main
 
 import (
@@ -18,8 +18,8 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "fork" {
 		go fork()
 	}
-	if len(os.Args) > 2 && os.Args[1] == "read" {
-		go func() { _, _ = os.ReadFile(os.Args[2]) }()
+	if len(os.Args) > 2 && os.Args[1] == "fill" {
+		go fill(os.Args[2])
 	}
 	<-told
 }
@@ -33,4 +33,13 @@ func fork() {
 			time.Sleep(time.Second)
 		}
 	}
+}
+
+// fill writes until nothing more can be written.
+func fill(file string) {
+	f, err := os.Create(file)
+	for zeros := make([]byte, 4096); err == nil; {
+		_, err = f.Write(zeros)
+	}
+	fmt.Println(err)
 }

@@ -24,7 +24,7 @@ import (
 const kubeallEnv = "KUBEALL"
 
 // patience is the longest that anything here takes on a busy machine.
-const patience = 90 * time.Second
+const patience = 2 * time.Minute
 
 // shared is the control plane of the tests that leave it as it is, the agent's binary,
 // and that of the control planes.

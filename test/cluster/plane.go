@@ -28,9 +28,10 @@ type Plane struct {
 	// Etcd and API are its processes.
 	Etcd, API *Process
 
-	binary string
-	keys   *keys
-	admin  *http.Client
+	binary      string
+	keys        *keys
+	admin       *http.Client
+	adminConfig string // kubectl's, made once: the tests run it at the same time
 }
 
 // Binary builds kubeall, or finds it built. Its error says what is missing.
@@ -66,6 +67,9 @@ func Start(dir, binary string, flags ...string) (*Plane, error) {
 	}
 	local := func(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
 	p.URL = fmt.Sprintf("https://127.0.0.1:%d", ports[2])
+	if p.adminConfig, err = p.Kubeconfig(User{Name: "kubectl", Group: Admin().Group}); err != nil {
+		return nil, err
+	}
 	p.Etcd, err = startProcess(dir, binary, "etcd",
 		"--data-dir="+filepath.Join(dir, "etcd"), "--unsafe-no-fsync", "--log-level=error",
 		"--listen-client-urls="+local(ports[0]), "--advertise-client-urls="+local(ports[0]),
@@ -170,11 +174,7 @@ func (p *Plane) Get(path string, into any) error {
 
 // Kubectl runs kubectl as the administrator; input is what it reads from -f -.
 func (p *Plane) Kubectl(input string, args ...string) (string, error) {
-	path, err := p.Kubeconfig(Admin())
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command(p.binary, append([]string{"kubectl", "--kubeconfig", path, "--cache-dir", filepath.Join(p.Dir, "kubectl")}, args...)...)
+	cmd := exec.Command(p.binary, append([]string{"kubectl", "--kubeconfig", p.adminConfig, "--cache-dir", filepath.Join(p.Dir, "kubectl")}, args...)...)
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -145,7 +145,7 @@ func (w *world) writeThird(ctx context.Context) error {
 // watch follows node-a until everybody has written often enough. It returns what was
 // wrong.
 func (w *world) watch(ctx context.Context) string {
-	admin, err := w.Client(cluster.Admin())
+	admin, err := w.Client(cluster.User{Name: "watcher", Group: cluster.Admin().Group})
 	if err != nil {
 		return err.Error()
 	}

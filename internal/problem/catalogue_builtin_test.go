@@ -86,7 +86,7 @@ func TestBuiltinCauses(t *testing.T) {
 			"DaemonFilesNearLimit!~ CgroupLeak CNIFailure",
 		SandboxRecreated:           "CNIFailure RuntimeDeadlineExceeded CgroupCreationRefused NodeAllocatableOOM SandboxLimitTooSmall",
 		CNIFailure:                 "PodIPsNearLimit! CNIAgentDown CNINotReady ForkRefused IptablesFailure",
-		RuntimeDown:                "NoSpaceLeft ReadonlyFilesystem NodeOOM~",
+		RuntimeDown:                "RuntimeNotAnswering NoSpaceLeft ReadonlyFilesystem NodeOOM~",
 		KubeletDown:                "NodeOOM~ CgroupDriverMismatch QOSCgroupFailure NoSpaceLeft KubeletCertificateExpiring!",
 		ForkRefused:                "CgroupPIDsNearLimit! UnitTasksNearLimit! NodeThreadsNearLimit! UserProcessesNearLimit!",
 		MountNotAnswering:          "NFSServerNotResponding FUSEServerNotAnswering",

@@ -29,6 +29,7 @@ func runtimeKinds() []Definition {
 			// A few refused connections are normal while it restarts.
 			Logs: Count{N: 3, Within: 5 * time.Minute},
 			Causes: []Edge{
+				{Kind: RuntimeNotAnswering}, // kubelet calls one down whose answers do not come
 				{Kind: NoSpaceLeft},
 				{Kind: ReadonlyFilesystem},
 				{Kind: NodeOOM, Touching: runtimeTasks()}, // it was the victim

@@ -146,9 +146,10 @@ func at(cause problem.Tracked) []problem.Ref {
 	return slices.DeleteFunc(slices.Clone(cause.Touches), func(r problem.Ref) bool { return r.Type() == problem.RefUnit })
 }
 
-// inTime: the cause began no later than its effect, as far as that can be told.
+// inTime: the cause began no later than its effect, as far as that can be told. One
+// that comes and goes began when it first came.
 func inTime(cause, effect problem.Tracked) bool {
-	return cause.Since <= effect.Since+cause.Period+slack
+	return cause.Began <= effect.Since+cause.Period+slack
 }
 
 // ofTheNode tells whether the problem concerns the node as a whole: it is of node

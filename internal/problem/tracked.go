@@ -8,6 +8,8 @@ type Tracked struct {
 	Verdict
 	// Since is when it began: the first sight of the streak that raised it.
 	Since time.Duration
+	// Began is when it first began, if it has come and gone and come back.
+	Began time.Duration
 	// Period is how often its probe looks: how late its Since may be.
 	Period time.Duration
 	// Lines counts the log lines since it became active; LastLine is the newest.

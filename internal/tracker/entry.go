@@ -37,7 +37,15 @@ type entry struct {
 	Active   bool             `json:"active,omitempty"`
 	Severity problem.Severity `json:"severity,omitempty"`
 	Since    time.Duration    `json:"since,omitempty"`
+	// Began is the Since of the first time, of those that came one soon after the other;
+	// Ended is when it was last over.
+	Began time.Duration `json:"began,omitempty"`
+	Ended time.Duration `json:"ended,omitempty"`
 }
+
+// soon is within what time a problem that comes back is the same trouble that goes
+// on: what it has brought about meanwhile did not begin before it.
+const soon = 10 * time.Minute
 
 // maxTouches bounds what the lines of one entry are about.
 const maxTouches = 32
@@ -158,6 +166,9 @@ func (e *entry) settle(now time.Duration, def problem.Definition, immediate bool
 		return
 	}
 	if (e.Active || e.Claimed) && e.over(now, def, immediate) {
+		if e.Active {
+			e.Ended = now
+		}
 		e.Active, e.Claimed, e.Severity, e.Below = false, false, 0, 0
 		e.forgetLines()
 	}
@@ -188,6 +199,9 @@ func (e *entry) wanted(now time.Duration, def problem.Definition, immediate bool
 
 func (e *entry) raise(sev problem.Severity, since time.Duration, immediate bool) {
 	if !e.Active {
+		if e.Ended == 0 || since-e.Ended > soon {
+			e.Began = since
+		}
 		e.Active, e.Since, e.Severity = true, since, sev
 		return
 	}
@@ -222,11 +236,11 @@ func (e *entry) over(now time.Duration, def problem.Definition, immediate bool) 
 
 func (e *entry) forgettable(now time.Duration, def problem.Definition) bool {
 	return !e.Active && e.Level != problem.Wrong && e.Level != problem.Unknown &&
-		now-e.LastLine > max(def.Logs.Within, def.QuietTime())
+		now-e.LastLine > max(def.Logs.Within, def.QuietTime()) && (e.Ended == 0 || now-e.Ended > soon)
 }
 
 func (e *entry) tracked(id key, def problem.Definition) problem.Tracked {
-	out := problem.Tracked{Since: e.Since, Period: e.Period, Lines: e.Lines, LastLine: e.LastLine}
+	out := problem.Tracked{Since: e.Since, Began: min(cmp.Or(e.Began, e.Since), e.Since), Period: e.Period, Lines: e.Lines, LastLine: e.LastLine}
 	if e.WasWrong || e.Lines == 0 {
 		out.Verdict = e.Verdict
 		out.Evidence = slices.Clone(e.Verdict.Evidence)

@@ -325,3 +325,28 @@ func FuzzUnmarshal(f *testing.F) {
 		tr.Active()
 	})
 }
+
+// TestWhatComesBackBeganBefore: a problem that comes back soon is told from now on,
+// and began when it first came; after long it is a new one.
+func TestWhatComesBackBeganBefore(t *testing.T) {
+	tr := New(catalogue(t), false)
+	wrongFor := func(from, to int) problem.Tracked {
+		for at := from; at <= to; at += 10 {
+			run(tr, at, plain, problem.Warning)
+		}
+		all := tr.Active()
+		for at := to + 10; at <= to+30; at += 10 {
+			run(tr, at, plain, 0)
+		}
+		if len(all) != 1 || severity(tr) != 0 {
+			t.Fatalf("from %d on: %+v", from, all)
+		}
+		return all[0]
+	}
+	for _, tc := range []struct{ from, began int }{{100, 100}, {500, 100}, {1000, 100}, {1620, 100}, {2500, 2500}} {
+		tr.Tick(s(tc.from))
+		if got := wrongFor(tc.from, tc.from+20); got.Since != s(tc.from) || got.Began != s(tc.began) {
+			t.Errorf("since %v, began %v; want %d, %d", got.Since, got.Began, tc.from, tc.began)
+		}
+	}
+}

@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -60,10 +61,10 @@ func run(ctx context.Context, o options) error {
 			continue
 		}
 		got, err := try(ctx, o, binary, f.name, f.of)
-		if err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
-		}
 		rows = append(rows, got...)
+		if err != nil {
+			return errors.Join(fmt.Errorf("%s: %w", f.name, err), table(o, rows))
+		}
 	}
 	return table(o, rows)
 }

@@ -63,6 +63,9 @@ type watchedDisk struct {
 	// accurate: what is in flight is counted anew at each look, from the requests
 	// themselves. Where it is a counter (of md, of dm), kernels have let it leak.
 	accurate bool
+	// suspended is the time of the first of the looks in a row that saw it so; 0 if it
+	// is not. Device mapper keeps back what is asked of it then, and counts none of it.
+	suspended time.Duration
 }
 
 // Run implements Probe.
@@ -105,7 +108,14 @@ func (p *Disks) look(h *host.Host) error {
 			_, err := h.ReadDirNames("/sys/block/" + strings.ReplaceAll(name, "/", "!") + "/mq")
 			old.accurate = err == nil
 		}
-		next[name] = old.seen(s, now, known)
+		w := old.seen(s, now, known)
+		switch {
+		case !suspended(h, name):
+			w.suspended = 0
+		case w.suspended == 0:
+			w.suspended = now
+		}
+		next[name] = w
 	}
 	p.watched = next
 	return nil
@@ -114,6 +124,16 @@ func (p *Disks) look(h *host.Host) error {
 // late is from how old a request on makes one look at a disk enough to suspect it.
 // What is in flight for a moment is seen by chance.
 const late = time.Second
+
+// suspended tells whether a device of device mapper is (dmsetup(8)): for moments,
+// while what is below it changes.
+func suspended(h *host.Host, name string) bool {
+	if !numbered(name, "dm-") {
+		return false
+	}
+	is, err := readUint(h, "/sys/block/"+name+"/dm/suspended")
+	return err == nil && is != 0
+}
 
 // seen takes in a sample.
 func (w watchedDisk) seen(s diskStats, now time.Duration, known bool) watchedDisk {
@@ -145,6 +165,9 @@ func (p *Disks) undecided() time.Duration {
 		if w.hangs() {
 			wait = max(wait, p.Thresholds.Silence-(w.now-w.since))
 		}
+		if w.suspended != 0 && w.suspended < w.now {
+			wait = max(wait, p.Thresholds.Silence-(w.now-w.suspended))
+		}
 	}
 	return wait
 }
@@ -171,8 +194,14 @@ func await(ctx context.Context, wait time.Duration) {
 const certain = 8 * time.Second
 
 func evaluateDisk(name string, w watchedDisk, th DisksThresholds) (problem.Verdict, bool) {
-	silence := w.now - w.since
-	if !w.hangs() || silence < th.Silence {
+	silence, why := w.now-w.since, "requests are in flight and none completes"
+	evidence := fmt.Sprintf("%s: %s has %d requests in flight and has completed %d, none of them within the last %s",
+		diskstatsFile, name, w.inFlight, w.completed, silence.Round(time.Second))
+	if w.suspended != 0 {
+		silence, why = w.now-w.suspended, "it is suspended, and keeps back whatever is asked of it until it is resumed"
+		evidence = fmt.Sprintf("/sys/block/%s/dm/suspended: 1, for the last %s", name, silence.Round(time.Second))
+	}
+	if w.suspended == 0 && !w.hangs() || silence < th.Silence {
 		return problem.Verdict{}, false
 	}
 	severity := problem.Warning
@@ -181,8 +210,8 @@ func evaluateDisk(name string, w watchedDisk, th DisksThresholds) (problem.Verdi
 	}
 	return problem.Verdict{
 		Kind: problem.DiskHung, Subject: name, State: problem.Wrong, Severity: severity, Scope: problem.NodeScope,
-		Message:  fmt.Sprintf("%s does not answer: requests are in flight and none completes", name),
-		Evidence: []string{fmt.Sprintf("%s: %s has %d requests in flight and has completed %d, none of them within the last %s", diskstatsFile, name, w.inFlight, w.completed, silence.Round(time.Second))},
+		Message:  fmt.Sprintf("%s does not answer: %s", name, why),
+		Evidence: []string{evidence},
 		Touches:  []problem.Ref{problem.NewRef(problem.RefDevice, name)},
 		Refused:  true, // nobody gets anything from it
 		Held:     silence,

@@ -89,6 +89,33 @@ func TestDiskHung(t *testing.T) {
 	}
 }
 
+// TestSuspendedDisk: a device of device mapper that keeps back what is asked of it.
+func TestSuspendedDisk(t *testing.T) {
+	const at = "/sys/block/dm-3/dm/suspended"
+	n := tree(t, map[string]string{"/proc/diskstats": "253 3 dm-3 5 0 8 1 1 0 8 1 0 9 9 0 0 0 0 0 0\n", at: "0\n"})
+	clock := &testClock{boot: time.Hour}
+	n.Host.Clock = clock
+	p := NewDisks()
+	look := func(suspended string) problem.Result {
+		t.Helper()
+		clock.boot += 10 * time.Second
+		writeFile(t, n.Host.Root(), at, suspended)
+		return run(t, p, n)
+	}
+	for _, moment := range []string{"0\n", "1\n", "0\n", "1\n"} { // as when a snapshot is made
+		if r := look(moment); len(r.Verdicts) > 0 {
+			t.Fatalf("%+v", r.Verdicts)
+		}
+	}
+	v := checkSeverity(t, look("1\n"), problem.DiskHung, "dm-3", problem.Critical)
+	if v.Held != 10*time.Second || !strings.Contains(v.Message, "it is suspended") || !strings.HasPrefix(v.Evidence[0], at+": 1") {
+		t.Errorf("%+v", v)
+	}
+	if r := look("0\n"); len(r.Verdicts) > 0 {
+		t.Errorf("%+v", r.Verdicts)
+	}
+}
+
 // TestDisksOfANode: whole disks only, with what is mounted from them.
 func TestDisksOfANode(t *testing.T) {
 	const (

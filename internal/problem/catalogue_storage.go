@@ -78,19 +78,20 @@ func storageKinds() []Definition {
 			Kind: DiskHung, Condition: StorageFault,
 			Scope: NodeScope, Severity: Critical, Sources: Level,
 			Warn: Persist{For: 30 * time.Second}, Crit: Persist{For: 60 * time.Second},
-			Summary: "A block device has requests in flight and completes none.",
+			Summary: "A block device has requests in flight and completes none, or keeps them back since it is suspended.",
 			Meaning: "Every task that waits for it sleeps uninterruptibly and cannot be killed. If the runtime's or " +
 				"kubelet's disk hangs, the node goes NotReady; pods on it cannot be ended.",
 			Evidence: []string{
 				"cat /proc/diskstats   # field 12: in flight; 4, 8, 15, 19: completed",
 				"cat /sys/class/block/DEVICE/{inflight,stat}",
+				"grep -H . /sys/block/dm-*/dm/suspended",
 				"ps -eo state=,pid=,wchan:32=,comm= | grep ^D",
 			},
 			LookAlike: "fstrim and flushes can keep a request in flight for long while others complete. `%util` near 100 is " +
 				"a busy device, not a hung one.",
 			Remedy: "Look at the storage behind it: the cloud volume's status, multipath, the SAN, the controller's log. " +
 				"Requests that never return need the device back or a reboot; restarting daemons only adds stuck " +
-				"ones.",
+				"ones. A suspended one: what suspended it (lvm, a snapshot, multipath) has not come to its end; `dmsetup resume NAME`.",
 			Next: "cat /sys/class/block/{subject}/inflight /sys/class/block/{subject}/stat",
 		},
 		{

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	if os.Getpid() == 1 && os.Getenv(insideEnv) != "" {
 		beInit(m)
 	}
-	helper.Main(m, map[string]func(){"user": user})
+	helper.Main(m, map[string]func(){"user": user, "writer": writer})
 }
 
 // inside boots a guest with some kernel modules that runs this one test, and takes

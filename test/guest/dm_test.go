@@ -1,0 +1,165 @@
+package guest
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/test/helper"
+)
+
+const userDisk = "NODEVITALS_TEST_DISK"
+
+// writer writes to a disk at each order and waits until it is there, uninterruptibly.
+func writer() {
+	f, err := os.OpenFile(os.Getenv(userDisk), os.O_RDWR, 0)
+	if err != nil {
+		helper.Fail(err)
+	}
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		fmt.Println("asking")
+		_, err := f.WriteAt(make([]byte, 4096), 0)
+		if err == nil {
+			err = f.Sync()
+		}
+		fmt.Println("answered", err)
+	}
+}
+
+// A disk of device mapper is suspended, as by an lvm that never came to its end,
+// and somebody writes to it until the kernel finds that task hung; then it goes on.
+func TestSuspendedDisk(t *testing.T) {
+	if !inside(t, "brd", "dm-mod") {
+		return
+	}
+	if err := os.WriteFile("/proc/sys/kernel/hung_task_timeout_secs", []byte("10"), 0); err != nil {
+		t.Fatal(err)
+	}
+	const sectors = 8192
+	mapper(t, dmCreate, 0, nil)
+	mapper(t, dmLoad, 0, linear(sectors, "/dev/ram0 0"))
+	mapper(t, dmSuspend, 0, nil) // without the flag: resumed
+	w := helper.Start(t, "writer", nil, userDisk+"=/dev/dm-0")
+	resume := func() { mapper(t, dmSuspend, 0, nil) }
+	t.Cleanup(resume) // else who waits for the disk could not end
+	write := func() {
+		t.Helper()
+		if said := w.Say("write"); said != "asking" {
+			t.Fatal(said)
+		}
+	}
+	written := func() {
+		t.Helper()
+		if said := w.Line(); said != "answered <nil>" {
+			t.Fatal(said)
+		}
+	}
+	write()
+	written()
+	for _, kind := range []problem.Kind{problem.DiskHung, problem.TaskHung} {
+		if p := find(once(t), kind); p != nil {
+			t.Errorf("while it answers: %+v", p)
+		}
+	}
+
+	mapper(t, dmSuspend, dmSuspendFlag, nil)
+	write()
+	t.Log(kernelSays(t, " blocked for more than "))
+	s := once(t)
+	disk, task := find(s, problem.DiskHung), find(s, problem.TaskHung)
+	if disk == nil || disk.Subject != "dm-0" || !disk.Refused || !strings.Contains(disk.Message, "suspended") {
+		t.Fatalf("%+v", disk)
+	}
+	if task == nil || !strings.Contains(task.Message, "has been blocked for more than 10 s") {
+		t.Fatalf("%+v", task)
+	}
+
+	resume()
+	written()
+	if p := find(once(t), problem.DiskHung); p != nil {
+		t.Errorf("after it went on: %+v", p)
+	}
+}
+
+// kernelSays waits for a line in the kernel's log.
+func kernelSays(t *testing.T, part string) string {
+	t.Helper()
+	f, err := os.Open("/dev/kmsg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	record := make([]byte, 8192)
+	for { // until the guest's time is over
+		n, err := f.Read(record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(record[:n], []byte(part)) {
+			return string(record[:n])
+		}
+	}
+}
+
+// The orders that device mapper takes, and a flag of one (uapi/linux/dm-ioctl.h).
+const (
+	dmCreate      = 0xc138fd03
+	dmSuspend     = 0xc138fd06 // also resumes
+	dmLoad        = 0xc138fd09
+	dmSuspendFlag = 1 << 1
+)
+
+// dmHead is struct dm_ioctl.
+type dmHead struct {
+	Version               [3]uint32
+	DataSize, DataStart   uint32
+	Targets, Open         uint32
+	Flags, Event, Padding uint32
+	Device                uint64
+	Name                  [128]byte
+	UUID                  [129]byte
+	Data                  [7]byte
+}
+
+// mapper gives device mapper an order about the device "test".
+func mapper(t *testing.T, order uintptr, flags uint32, targets []byte) {
+	t.Helper()
+	head := dmHead{Version: [3]uint32{4, 0, 0}, Flags: flags}
+	head.DataStart = uint32(binary.Size(head))
+	head.DataSize = head.DataStart + uint32(len(targets))
+	copy(head.Name[:], "test")
+	if len(targets) > 0 {
+		head.Targets = 1
+	}
+	var b bytes.Buffer
+	if err := binary.Write(&b, binary.NativeEndian, head); err != nil {
+		t.Fatal(err)
+	}
+	b.Write(targets)
+	control, err := os.OpenFile("/dev/mapper/control", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = control.Close() }()
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, control.Fd(), order, uintptr(unsafe.Pointer(&b.Bytes()[0]))); errno != 0 {
+		t.Fatalf("device mapper, order %#x: %v", order, errno)
+	}
+}
+
+// linear is a table of one target: so many sectors of another disk (struct
+// dm_target_spec, and the target's own words after it).
+func linear(sectors uint64, of string) []byte {
+	b := make([]byte, 40, 64)
+	binary.NativeEndian.PutUint64(b[8:], sectors)
+	copy(b[24:], "linear")
+	b = append(b, of...)
+	return append(b, make([]byte, 8-len(b)%8)...)
+}

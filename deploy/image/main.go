@@ -7,6 +7,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/json"
 	"flag"
@@ -63,7 +64,7 @@ const (
 	typeIndex    = "application/vnd.oci.image.index.v1+json"
 	typeManifest = "application/vnd.oci.image.manifest.v1+json"
 	typeConfig   = "application/vnd.oci.image.config.v1+json"
-	typeLayer    = "application/vnd.oci.image.layer.v1.tar"
+	typeLayer    = "application/vnd.oci.image.layer.v1.tar+gzip"
 )
 
 // layout is an image layout that is being written.
@@ -100,7 +101,15 @@ func (l *layout) add(arch string, binary []byte) error {
 	if err != nil {
 		return err
 	}
-	layerDesc, err := l.blob(typeLayer, layer.Bytes())
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed) // without a date, so that the same binary gives the same layer
+	if _, err := z.Write(layer.Bytes()); err != nil {
+		return err
+	}
+	if err := z.Close(); err != nil {
+		return err
+	}
+	layerDesc, err := l.blob(typeLayer, packed.Bytes())
 	if err != nil {
 		return err
 	}
@@ -108,7 +117,7 @@ func (l *layout) add(arch string, binary []byte) error {
 	config, err := l.json(typeConfig, map[string]any{
 		"architecture": p.Architecture, "os": p.OS,
 		"config": map[string]any{"Entrypoint": []string{"/agent"}, "User": "0"},
-		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{layerDesc.Digest}},
+		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{digestOf(layer.Bytes())}},
 	})
 	if err != nil {
 		return err
@@ -152,15 +161,17 @@ func (l *layout) json(mediaType string, v any) (descriptor, error) {
 	return l.blob(mediaType, b)
 }
 
+// digestOf names content.
+func digestOf(b []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(b)) }
+
 // blob writes content under its digest, once.
 func (l *layout) blob(mediaType string, b []byte) (descriptor, error) {
-	sum := fmt.Sprintf("%x", sha256.Sum256(b))
-	d := descriptor{MediaType: mediaType, Digest: "sha256:" + sum, Size: len(b)}
-	if slices.Contains(l.blobs, sum) {
+	d := descriptor{MediaType: mediaType, Digest: digestOf(b), Size: len(b)}
+	if slices.Contains(l.blobs, d.Digest) {
 		return d, nil
 	}
-	l.blobs = append(l.blobs, sum)
-	return d, l.file("blobs/sha256/"+sum, b)
+	l.blobs = append(l.blobs, d.Digest)
+	return d, l.file("blobs/"+strings.Replace(d.Digest, ":", "/", 1), b)
 }
 
 func (l *layout) file(name string, b []byte) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -71,6 +72,7 @@ func TestImage(t *testing.T) {
 		Layers    []descriptor `json:"layers"`
 	}
 	seen := map[string]string{} // platform → binary
+	var named, unpacked []string
 	var walk func(b []byte, arch string)
 	walk = func(b []byte, arch string) {
 		var n node
@@ -93,11 +95,33 @@ func TestImage(t *testing.T) {
 			case typeIndex, typeManifest:
 				walk(blob, arch)
 			case typeLayer:
-				seen[arch] = string(read(t, bytes.NewReader(blob))["agent"])
+				z, err := gzip.NewReader(bytes.NewReader(blob))
+				if err != nil {
+					t.Fatal(err)
+				}
+				layer, err := io.ReadAll(z)
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen[arch] = string(read(t, bytes.NewReader(layer))["agent"])
+				unpacked = append(unpacked, digestOf(layer))
+			case typeConfig:
+				var c struct {
+					RootFS struct {
+						DiffIDs []string `json:"diff_ids"`
+					} `json:"rootfs"`
+				}
+				if err := json.Unmarshal(blob, &c); err != nil {
+					t.Fatal(err)
+				}
+				named = append(named, c.RootFS.DiffIDs...)
 			}
 		}
 	}
 	walk(files["index.json"], "")
+	if !slices.Equal(named, unpacked) { // by what a layer is when it is unpacked
+		t.Errorf("the configurations name the layers %q, which are %q", named, unpacked)
+	}
 	for _, arch := range []string{"amd64", "arm64"} {
 		if seen[arch] != "binary for "+arch {
 			t.Errorf("%s holds %q", arch, seen[arch])

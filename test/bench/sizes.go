@@ -25,7 +25,7 @@ func sizes(o options) ([]figure, error) {
 	if image, err := os.Stat(o.image); err != nil {
 		say("SKIPPED: the size of the image: %v (make image)", err)
 	} else {
-		figures = append(figures, figure{what: fmt.Sprintf("image, for %d platforms", platforms), node: "-", value: float64(image.Size()) / mb, budget: platforms * 16, unit: "MB"})
+		figures = append(figures, figure{what: fmt.Sprintf("image, for %d platforms", platforms), node: "-", value: float64(image.Size()) / mb, budget: platforms * 10, unit: "MB"})
 	}
 	return figures, nil
 }

@@ -90,6 +90,7 @@ func sick() *problem.Snapshot {
 			{Probe: "later", Outcome: problem.OutcomeStarting},
 		},
 		Findings: []problem.LogFinding{
+			{Kind: problem.ContainerOOM, Count: 1, First: now.Add(-25 * time.Hour), Last: now.Add(-25 * time.Hour), Message: "the day before", Source: "kmsg (kernel)", Line: "y"},
 			{
 				Kind: problem.ForkRefused, Subject: pod, Count: 3, First: now.Add(-3 * time.Minute), Last: now.Add(-90 * time.Second),
 				Message: "the kernel refused a fork", Source: "kmsg (kernel)", Line: "cgroup: fork rejected",

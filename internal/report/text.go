@@ -31,7 +31,7 @@ func Text(w io.Writer, s *problem.Snapshot, c *problem.Catalogue, o TextOptions)
 	for _, p := range s.Problems {
 		t.problem(p, s.Time)
 	}
-	t.findings(s.Findings)
+	t.findings(s.Findings, s.Time)
 	t.vitalSigns(s, c)
 	t.verdict(s)
 	_, err := io.WriteString(w, t.b.String())
@@ -81,7 +81,7 @@ func (t *text) problem(p problem.Problem, now time.Time) {
 		title += "  " + clean(p.Subject)
 	}
 	since := "since " + p.Since.UTC().Format("15:04:05")
-	if now.Sub(p.Since) > 20*time.Hour {
+	if day(p.Since) != day(now) {
 		since = "since " + p.Since.UTC().Format("2006-01-02 15:04")
 	}
 	if p.Scope == problem.PodScope {
@@ -117,13 +117,22 @@ func (t *text) problem(p problem.Problem, now time.Time) {
 // maxFindings bounds the lines about the logs.
 const maxFindings = 20
 
-// findings writes what the logs say, in the order of time.
-func (t *text) findings(all []problem.LogFinding) {
+// day is the date of a time, as it is shown.
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+// findings writes what the logs say, in the order of time, under the dates of days
+// other than today.
+func (t *text) findings(all []problem.LogFinding, now time.Time) {
 	if len(all) == 0 {
 		return
 	}
 	t.printf("%s\n", t.bold("In the logs, first things first"))
+	shown := day(now)
 	for _, f := range all[:min(len(all), maxFindings)] {
+		if d := day(f.First); d != shown {
+			t.printf("  %s\n", t.dim(d))
+			shown = d
+		}
 		when := f.First.UTC().Format("15:04:05")
 		if f.Count > 1 {
 			when += "–" + f.Last.UTC().Format("15:04:05")

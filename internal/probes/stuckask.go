@@ -193,6 +193,16 @@ func (s *stuckSample) waited(m *remoteMount) bool {
 	return s.waitedBy(m.client)
 }
 
+// anyWaited tells whether somebody seems to wait for a mount that has not just answered.
+func (s *stuckSample) anyWaited() bool {
+	for _, m := range s.mounts {
+		if m.inquiry.state != alive && m.inquiry.state != failing && s.waited(m) {
+			return true
+		}
+	}
+	return false
+}
+
 // waitedBy tells whether a task waits for a mount of that client.
 func (s *stuckSample) waitedBy(c client) bool {
 	for _, t := range s.tasks {

@@ -18,6 +18,7 @@ type StuckMounts struct {
 	walk       taskWalk
 	asks       asks
 	prev       *stuckSample
+	began      time.Duration // boot time of the first look
 }
 
 // StuckMountsThresholds are the thresholds of StuckMounts.
@@ -108,9 +109,17 @@ func (p *StuckMounts) Run(ctx context.Context, n *Node) (problem.Result, error) 
 	if len(cur.mounts) == 0 && cur.partial == "" {
 		return problem.Result{}, problem.NotApplicablef("no NFS, SMB, Ceph, 9P or FUSE file system is mounted")
 	}
+	if first {
+		p.began = cur.at
+	}
 	j := judgeStuck(cur, limits)
 	p.asks.leave(j.condemned)
-	return j.result(n), nil
+	r := j.result(n)
+	// An agent that has just been started again must not take back what it saw before.
+	if watched := cur.at - p.began; r.Partial == "" && !n.Once && watched < limits.notRun && cur.anyWaited() {
+		r.Partial = fmt.Sprintf("something waits for a mount, and it was watched for %v only: %v are needed", watched.Round(time.Second), limits.notRun)
+	}
+	return r, nil
 }
 
 // look looks at the node, and then asks those mounts that may be asked.

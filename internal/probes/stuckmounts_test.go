@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -339,6 +340,31 @@ func TestStuckMountsOneRefused(t *testing.T) {
 	checkSeverity(t, r, problem.TasksStuckOnMount, "/mnt/a", problem.Critical)
 	if got := saying(r, problem.Unknown); len(got) > 0 || asked != 1 {
 		t.Errorf("unknown: %q; asked %d times", got, asked)
+	}
+}
+
+// TestStuckMountsTooYoung: the first looks of a new agent do not take back what an
+// earlier one saw; without anybody who waits they can tell, and later ones can.
+func TestStuckMountsTooYoung(t *testing.T) {
+	hung, idle := remoteHost(fuseA), remoteHost(fuseA)
+	hung.fuse(60, 1)
+	hung.waiter(10, "app", 'S', "request_wait_answer", 5, statOf, "/kubepods/podaaaa")
+	idle.fuse(60, 0)
+	for _, tc := range []struct {
+		name    string
+		files   stuckFiles
+		needs   time.Duration
+		partial bool
+	}{
+		{"hung, watched for too short a time", hung, time.Hour, true},
+		{"hung, watched for long enough", hung, 0, false},
+		{"nobody waits", idle, time.Hour, false},
+	} {
+		p := NewStuckMounts()
+		p.Thresholds.Unanswered = tc.needs
+		if r := run(t, p, tree(t, tc.files)); (r.Partial != "") != tc.partial {
+			t.Errorf("%s: partial %q", tc.name, r.Partial)
+		}
 	}
 }
 

@@ -70,6 +70,7 @@ func (a *Agent) serve(ctx context.Context, log *slog.Logger, listener net.Listen
 	log.Info("nodevitals is running", "version", a.facts.Agent, "address", listener.Addr().String(), "probes", len(a.specs))
 	go l.run(ctx)
 	go l.feedWatchdog(ctx)
+	dead := l.guard(ctx, guardEvery)
 	if l.kube != nil {
 		go l.kube.Run(ctx)
 	}
@@ -77,6 +78,8 @@ func (a *Agent) serve(ctx context.Context, log *slog.Logger, listener net.Listen
 	select {
 	case err = <-served:
 		err = fmt.Errorf("HTTP server: %w", err)
+	case err = <-dead:
+		_ = server.Close()
 	case <-ctx.Done():
 		stop, done := context.WithTimeout(context.Background(), shutdownWithin)
 		defer done()

@@ -211,6 +211,7 @@ func TestIncidents(t *testing.T) {
 		{
 			name: "counter-example: the cause that came long after its effect",
 			steps: []step{
+				level(90, kinds(problem.ConntrackDropping)),
 				line(100, problem.DNSFailure), line(101, problem.DNSFailure), line(102, problem.DNSFailure),
 				line(103, problem.DNSFailure), line(104, problem.DNSFailure),
 				level(300, kinds(problem.ConntrackDropping), critical(problem.ConntrackDropping, "", true, problem.RefNode)),

@@ -8,7 +8,8 @@ type Tracked struct {
 	Verdict
 	// Since is when it began: the first sight of the streak that raised it.
 	Since time.Duration
-	// Began is when it first began, if it has come and gone and come back.
+	// Began is when it first began, if it has come and gone and come back; 0 if it was
+	// there at the first look, and nobody knows.
 	Began time.Duration
 	// Period is how often its probe looks: how late its Since may be.
 	Period time.Duration

@@ -41,6 +41,9 @@ type entry struct {
 	// Ended is when it was last over.
 	Began time.Duration `json:"began,omitempty"`
 	Ended time.Duration `json:"ended,omitempty"`
+	// Found: it was wrong already when its kind was first looked at, and may have been
+	// so for as long as the node is up.
+	Found bool `json:"found,omitempty"`
 }
 
 // soon is within what time a problem that comes back is the same trouble that goes
@@ -70,7 +73,9 @@ func (s streak) lasted(p problem.Persist, now time.Duration) bool {
 	return s.Runs > 0 && s.Runs >= p.Runs && now-s.From >= p.For
 }
 
-func (e *entry) wrong(v problem.Verdict, begun time.Duration) {
+// wrong takes in a verdict; first: of the first run that decided its kind.
+func (e *entry) wrong(v problem.Verdict, begun time.Duration, first bool) {
+	e.Found = e.Found || first && !e.Active
 	e.Level, e.Why, e.Verdict, e.Fines, e.WasWrong = problem.Wrong, "", v, 0, true
 	e.Confirmed = e.Confirmed || e.Lines > 0
 	from := max(begun-v.Held, 0)
@@ -92,7 +97,7 @@ func (e *entry) fine(begun time.Duration) {
 		e.unknown(problem.NotApplicable, "no probe can see it")
 		return
 	}
-	e.Level, e.Why, e.WasWrong = problem.Fine, "", false
+	e.Level, e.Why, e.WasWrong, e.Found = problem.Fine, "", false, false
 	e.Wrong, e.Crit, e.Below = streak{}, streak{}, 0
 	if begun > e.LastLine {
 		e.Fines++
@@ -241,6 +246,9 @@ func (e *entry) forgettable(now time.Duration, def problem.Definition) bool {
 
 func (e *entry) tracked(id key, def problem.Definition) problem.Tracked {
 	out := problem.Tracked{Since: e.Since, Began: min(cmp.Or(e.Began, e.Since), e.Since), Period: e.Period, Lines: e.Lines, LastLine: e.LastLine}
+	if e.Found {
+		out.Began = 0
+	}
 	if e.WasWrong || e.Lines == 0 {
 		out.Verdict = e.Verdict
 		out.Evidence = slices.Clone(e.Verdict.Evidence)

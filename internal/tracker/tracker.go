@@ -83,7 +83,9 @@ type kindState struct {
 // Observe takes in one run of a probe.
 func (t *Tracker) Observe(r problem.Report) {
 	byKey, anyWrong := t.sortVerdicts(r)
+	first := map[problem.Kind]bool{}
 	for _, k := range r.Kinds {
+		first[k] = t.kinds[k] == nil || !t.kinds[k].Decided
 		t.observeKind(k, r, byKey)
 	}
 	for id, e := range t.entries {
@@ -94,7 +96,7 @@ func (t *Tracker) Observe(r problem.Report) {
 		v, seen := byKey[id]
 		switch {
 		case seen && v.State == problem.Wrong:
-			e.wrong(v, r.Begun)
+			e.wrong(v, r.Begun, first[id.Kind])
 		case seen:
 			e.unknown(v.State, v.Message)
 		case ks.State == problem.NotApplicable || r.Err != nil:

@@ -326,10 +326,32 @@ func FuzzUnmarshal(f *testing.F) {
 	})
 }
 
+// TestFoundAtTheFirstLook: what was wrong already then may have been so for ever; what
+// was fine then has begun.
+func TestFoundAtTheFirstLook(t *testing.T) {
+	for name, fine := range map[string]bool{"wrong at the first look": false, "fine at the first look": true} {
+		tr := New(catalogue(t), false)
+		if fine {
+			run(tr, 90, plain, 0)
+		}
+		for at := 100; at <= 120; at += 10 {
+			run(tr, at, plain, problem.Warning)
+		}
+		want := time.Duration(0)
+		if fine {
+			want = s(100)
+		}
+		if all := tr.Active(); len(all) != 1 || all[0].Since != s(100) || all[0].Began != want {
+			t.Errorf("%s: %+v", name, all)
+		}
+	}
+}
+
 // TestWhatComesBackBeganBefore: a problem that comes back soon is told from now on,
 // and began when it first came; after long it is a new one.
 func TestWhatComesBackBeganBefore(t *testing.T) {
 	tr := New(catalogue(t), false)
+	run(tr, 0, plain, 0)
 	wrongFor := func(from, to int) problem.Tracked {
 		for at := from; at <= to; at += 10 {
 			run(tr, at, plain, problem.Warning)

@@ -133,8 +133,10 @@ func TestFilesystemCorruption(t *testing.T) {
 		t.Skipf("SKIPPED: this kernel cannot make an ext4 error on demand: %v", err)
 	}
 	for _, p := range []*probes.Disks{p, probes.NewDisks()} { // seen at the first look, too
-		v := wrong(look(t, p, n), problem.FilesystemCorruption, disk)
-		if v == nil || v.Severity != problem.Critical || v.Scope != problem.NodeScope ||
+		// The kernel counts it a moment after (flush_stashed_error_work).
+		r := until(t, p, n, func(r problem.Result) bool { return wrong(r, problem.FilesystemCorruption, disk) != nil })
+		v := wrong(r, problem.FilesystemCorruption, disk)
+		if v.Severity != problem.Critical || v.Scope != problem.NodeScope ||
 			!strings.Contains(v.Evidence[0], "/sys/fs/ext4/"+disk+"/errors_count: 1, the last one ") || !strings.HasSuffix(v.Evidence[0], " in trigger_test_error") {
 			t.Fatalf("%+v", v)
 		}

@@ -20,7 +20,9 @@ func TestGuard(t *testing.T) {
 	dying := &loop{agent: l.agent}
 	dying.beat.Store(int64(l.agent.node.Host.Clock.Boot() - 2*deadAfter))
 	for range 3 { // as long as a dead one takes, three times
-		_ = <-dying.guard(t.Context(), time.Millisecond)
+		if err := <-dying.guard(t.Context(), time.Millisecond); err == nil {
+			t.Error("a dead loop is well")
+		}
 	}
 	select {
 	case err := <-alive:

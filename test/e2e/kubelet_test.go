@@ -198,7 +198,8 @@ func TestWriters(t *testing.T) {
 		"ours is old":    {[]dated{ready, c("MountHung", "False", "0", "1"), third0}, "an older state"},
 		"both at once":   {[]dated{c("Ready", "True", "2", "1"), c("MountHung", "False", "2", "1"), third0}, "one write has changed"},
 		"twice":          {append(slices.Clone(start), ours), "stands twice"},
-		"no new date":    {[]dated{ready, c("MountHung", "True", "2", "1"), third0}, "a new date"},
+		"in one second":  {[]dated{ready, c("MountHung", "True", "2", "1"), third0}, ""},
+		"a new date":     {[]dated{ready, c("MountHung", "False", "2", "2"), third0}, "no new status"},
 	} {
 		w := &writers{counts: map[string]int{}}
 		if err := w.see(start); err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 )
 
 // Share renders a measurement for people: "21 % (6882 of 32768 threads)".
@@ -32,7 +33,7 @@ func Percent(f float64) string {
 	return strconv.FormatFloat(p, 'f', 0, 64) + " %"
 }
 
-// Amount renders a number with its unit: "1.5 GiB", "64 threads".
+// Amount renders a number with its unit: "1.5 GiB", "64 threads", "1 thread".
 func Amount(v float64, u Unit) string {
 	switch u {
 	case Bytes, Ratio, "":
@@ -40,7 +41,21 @@ func Amount(v float64, u Unit) string {
 	case Seconds:
 		return number(v, u) + " s"
 	}
+	if v == 1 {
+		return "1 " + singular(u)
+	}
 	return number(v, u) + " " + string(u)
+}
+
+// singular is the unit of one alone: "1 process".
+func singular(u Unit) string {
+	switch u {
+	case Processes, Addresses, Watches:
+		return strings.TrimSuffix(string(u), "es")
+	case Connections:
+		return "entry"
+	}
+	return strings.TrimSuffix(string(u), "s")
 }
 
 func number(v float64, u Unit) string {

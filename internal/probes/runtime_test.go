@@ -351,7 +351,7 @@ func TestDrivers(t *testing.T) {
 }
 
 func TestRuntimeDaemonVerdicts(t *testing.T) {
-	daemon := func(pid int, comm, exe string, dbs ...string) runtimeDaemon {
+	daemon := func(pid int, comm, exe string, dbs ...database) runtimeDaemon {
 		return runtimeDaemon{Process: process.Process{PID: pid, Comm: comm}, exe: exe, databases: dbs}
 	}
 	for _, tc := range []struct {
@@ -362,8 +362,9 @@ func TestRuntimeDaemonVerdicts(t *testing.T) {
 	}{
 		{"one", []runtimeDaemon{daemon(1, "containerd", "/usr/bin/containerd")}, "", ""},
 		{"replaced", []runtimeDaemon{daemon(1, "containerd", "/usr/bin/containerd (deleted)")}, "containerd", "not restarted"},
-		{"docker's beside kubernetes'", []runtimeDaemon{daemon(1, "containerd", "/a", "/r1/meta.db"), daemon(2, "containerd", "/b", "/r2/meta.db")}, "", ""},
-		{"one folder", []runtimeDaemon{daemon(1, "dockerd", "/a", "/r/meta.db"), daemon(2, "dockerd", "/a", "/x.db", "/r/meta.db")}, "dockerd", "processes 1 and 2"},
+		{"docker's beside kubernetes'", []runtimeDaemon{daemon(1, "containerd", "/a", database{"/r1/meta.db", 1, 12}), daemon(2, "containerd", "/b", database{"/r2/meta.db", 1, 13})}, "", ""},
+		{"two nodes in containers", []runtimeDaemon{daemon(1, "containerd", "/a", database{"/r/meta.db", 57, 12}), daemon(2, "containerd", "/a", database{"/r/meta.db", 76, 12})}, "", ""},
+		{"one folder", []runtimeDaemon{daemon(1, "dockerd", "/a", database{"/r/meta.db", 1, 12}), daemon(2, "dockerd", "/a", database{"/x.db", 1, 13}, database{"/r/meta.db", 1, 12})}, "dockerd", "processes 1 and 2"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := problem.Result{Verdicts: evaluateRuntimeDaemons(tc.daemons)}

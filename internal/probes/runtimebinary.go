@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/nodevitals/nodevitals/internal/host"
 	"github.com/nodevitals/nodevitals/internal/host/process"
@@ -71,8 +72,17 @@ type runtimeDaemon struct {
 	refs      []problem.Ref
 	exe       string // as the kernel has it: with " (deleted)" behind it if it is gone
 	err       error
-	databases []string
+	databases []database
 }
+
+// database is a file that a daemon has open. Which it is, its inode says: on nodes
+// in containers of one machine each runtime has one of the same name.
+type database struct {
+	path     string
+	dev, ino uint64
+}
+
+func (d database) same(o database) bool { return d.dev == o.dev && d.ino == o.ino }
 
 func evaluateRuntimeDaemons(daemons []runtimeDaemon) []problem.Verdict {
 	var vs []problem.Verdict
@@ -93,10 +103,9 @@ func evaluateRuntimeDaemons(daemons []runtimeDaemon) []problem.Verdict {
 		}
 		for _, other := range daemons[:i] {
 			for _, db := range d.databases {
-				if other.Comm == d.Comm && slices.Contains(other.databases, db) {
-					v.Severity = problem.Info
+				if other.Comm == d.Comm && slices.ContainsFunc(other.databases, db.same) {
 					v.Message = fmt.Sprintf("two %s work on the same folder: processes %d and %d", d.Comm, other.PID, d.PID)
-					v.Evidence = []string{fmt.Sprintf("/proc/%d/fd and /proc/%d/fd: %s", other.PID, d.PID, db)}
+					v.Evidence = []string{fmt.Sprintf("/proc/%d/fd and /proc/%d/fd: %s", other.PID, d.PID, db.path)}
 					vs = append(vs, v)
 					break
 				}
@@ -108,16 +117,22 @@ func evaluateRuntimeDaemons(daemons []runtimeDaemon) []problem.Verdict {
 
 // databases are the databases that a daemon has open: containerd keeps meta.db below
 // its root, dockerd several. A second daemon opens it before it waits for its lock.
-func databases(h *host.Host, pid int) []string {
+func databases(h *host.Host, pid int) []database {
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	fds, err := h.ReadDirNames(dir)
 	if err != nil {
 		return nil
 	}
-	var files []string
+	var files []database
 	for _, fd := range fds {
-		if file, err := os.Readlink(h.Path(dir + "/" + fd)); err == nil && strings.HasSuffix(file, ".db") {
-			files = append(files, file)
+		link := h.Path(dir + "/" + fd)
+		file, err := os.Readlink(link)
+		if err != nil || !strings.HasSuffix(file, ".db") {
+			continue
+		}
+		var st syscall.Stat_t
+		if err := syscall.Stat(link, &st); err == nil {
+			files = append(files, database{path: file, dev: st.Dev, ino: st.Ino})
 		}
 	}
 	return files

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nodevitals/nodevitals/test/build"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -39,13 +40,7 @@ func TestEffectIsSilencedByItsCause(t *testing.T) {
 	agentAt, prometheusAt, alertmanagerAt := freeAddress(t), freeAddress(t), freeAddress(t)
 	config := filepath.Join(dir, "config.yaml")
 	write(t, config, fmt.Sprintf("listen: %s\nstateFile: ''\nlogs: {files: [%s], journal: [], kmsg: false, lookBack: 1h}\n", agentAt, kubeletLog))
-	agent := filepath.Join(dir, "agent")
-	build := exec.Command("go", "build", "-o", agent, "../../cmd/agent")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	start(t, agent, "--config", config)
+	start(t, build.Agent(t), "--config", config)
 
 	start(t, alertmanager, "--config.file="+alertmanagerConfig(t, dir), "--storage.path="+filepath.Join(dir, "am"),
 		"--web.listen-address="+alertmanagerAt, "--cluster.listen-address=")

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -13,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nodevitals/nodevitals/test/build"
 	"github.com/nodevitals/nodevitals/test/journald"
 )
 
@@ -109,10 +108,7 @@ func TestFaultIsTimed(t *testing.T) {
 	needRoot(t)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	agent := filepath.Join(t.TempDir(), "agent")
-	if out, err := exec.Command("go", "build", "-o", agent, "../../cmd/agent").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	agent := build.Agent(t)
 	var out bytes.Buffer
 	figures, err := benchFault(within(t, 5*time.Minute), &out, ownHost(t), agent, 1)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -13,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nodevitals/nodevitals/test/build"
 	"github.com/nodevitals/nodevitals/test/export"
 )
 
@@ -100,10 +100,7 @@ func TestWays(t *testing.T) {
 func TestLogsAreMeasured(t *testing.T) {
 	runtime.LockOSThread() // what is started dies with the thread that started it
 	defer runtime.UnlockOSThread()
-	agent := filepath.Join(t.TempDir(), "agent")
-	if out, err := exec.Command("go", "build", "-o", agent, "../../cmd/agent").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	agent := build.Agent(t)
 	o := options{agent: agent, records: 2000, tries: 5}
 	ctx := within(t, 5*time.Minute)
 	t.Run("throughput", func(t *testing.T) {

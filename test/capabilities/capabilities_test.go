@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodevitals/nodevitals/internal/problem"
-	"github.com/nodevitals/nodevitals/test/daemon"
+	"github.com/nodevitals/nodevitals/test/build"
 	"github.com/nodevitals/nodevitals/test/helper"
 	"github.com/nodevitals/nodevitals/test/silentfuse"
 )
@@ -40,14 +40,11 @@ func TestMain(m *testing.M) {
 		fmt.Println("SKIPPED:", err)
 		return
 	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), insideEnv+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Run(); err != nil {
+	code, err := helper.Inside(insideEnv + "=1")
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
 	}
+	os.Exit(code)
 }
 
 // missing says what the tests cannot be run for.
@@ -141,7 +138,7 @@ func TestWithout(t *testing.T) {
 	if err := furnish(); err != nil {
 		t.Fatal(err)
 	}
-	agent := daemon.Build(t)
+	agent := build.Agent(t)
 	if err := os.Chmod(filepath.Dir(agent), 0o755); err != nil {
 		t.Fatal(err)
 	}

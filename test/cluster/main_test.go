@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/nodevitals/nodevitals/internal/probes"
+	"github.com/nodevitals/nodevitals/test/build"
 )
 
 // kubeallEnv names the binary that test/cluster/kubeall/build has built. Without it
@@ -47,9 +48,8 @@ func run(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	shared.agent = filepath.Join(dir, "agent")
-	build := exec.Command("go", "build", "-o", shared.agent, "../../cmd/agent")
-	if out, err := build.CombinedOutput(); err != nil {
-		return failed(fmt.Errorf("%w: %s", err, out))
+	if err := build.Go("build", "-o", shared.agent, "./cmd/agent"); err != nil {
+		return failed(err)
 	}
 	shared.kubeall = binary
 	if shared.plane, err = Start(dir, binary); err != nil {

@@ -10,9 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,20 +22,6 @@ import (
 
 // Patience is how long anything is awaited that must come at all.
 const Patience = time.Minute
-
-// Build builds the agent, static, into a folder that lasts as long as the test.
-func Build(t testing.TB) string {
-	t.Helper()
-	_, here, _, _ := runtime.Caller(0)
-	bin := filepath.Join(t.TempDir(), "agent")
-	cmd := exec.Command("go", "build", "-o", bin, "./cmd/agent")
-	cmd.Dir = filepath.Join(filepath.Dir(here), "../..")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return bin
-}
 
 // Daemon is a running agent.
 type Daemon struct {

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nodevitals/nodevitals/test/build"
 	"github.com/nodevitals/nodevitals/test/checkout"
 )
 
@@ -160,12 +161,7 @@ func serve(t *testing.T, dir, command string) {
 // TestNamedCommands: each `agent …` that the documentation names is one that the
 // program takes, and each `--set` one that the chart takes.
 func TestNamedCommands(t *testing.T) {
-	agent := filepath.Join(t.TempDir(), "agent")
-	build := exec.Command("go", "build", "-o", agent, "./cmd/agent")
-	build.Dir, build.Env = top, checkout.Environ()
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	agent := build.Agent(t)
 	var all, sets []string
 	names := append(pages(), "docs/design.md", "docs/security.md", "docs/reliability.md", "docs/configuration.md", "CHANGELOG.md")
 	for _, page := range names {

@@ -14,10 +14,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	goruntime "runtime"
 	"syscall"
 	"testing"
+
+	"github.com/nodevitals/nodevitals/test/build"
+	"github.com/nodevitals/nodevitals/test/helper"
 )
 
 // What the environment says to a process of this binary.
@@ -104,10 +106,6 @@ func enter() (int, error) {
 		return 1, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		return 1, err
-	}
 	arch := goruntime.GOARCH + "="
 	for _, args := range [][]string{
 		{"build", "-trimpath", "-ldflags", "-s -w -X main.version=e2e", "-o", dir + "/agent", "./cmd/agent"},
@@ -115,22 +113,10 @@ func enter() (int, error) {
 		{"run", "./deploy/image", "-o", dir + "/agent.tar", "-version", "e2e", arch + dir + "/agent"},
 		{"run", "./deploy/image", "-o", dir + "/pod.tar", "-version", "pod", arch + dir + "/pod"},
 	} {
-		cmd := exec.Command("go", args...)
-		cmd.Dir, cmd.Env, cmd.Stderr = root, append(os.Environ(), "CGO_ENABLED=0"), os.Stderr
-		if err := cmd.Run(); err != nil {
-			return 1, fmt.Errorf("go %v: %w", args, err)
+		if err := build.Go(args...); err != nil {
+			return 1, err
 		}
 	}
 	defer removeCgroups()
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), insideEnv+"="+dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL,
-	}
-	err = cmd.Run()
-	if state := cmd.ProcessState; state != nil && state.Exited() {
-		return state.ExitCode(), nil
-	}
-	return 1, err
+	return helper.Inside(insideEnv + "=" + dir)
 }

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodevitals/nodevitals/test/daemon"
+	"github.com/nodevitals/nodevitals/test/build"
 )
 
 // kernelEnv names the folder of an unpacked kernel package; test/guest/kernel
@@ -78,10 +78,8 @@ func boot(t *testing.T, modules []string) {
 func initramfs(t *testing.T, kernel string, modules []string) []byte {
 	t.Helper()
 	init := filepath.Join(t.TempDir(), "init")
-	cmd := exec.Command("go", "test", "-c", "-ldflags", "-s -w", "-o", init, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := build.Go("test", "-c", "-ldflags", "-s -w", "-o", init, "./test/guest"); err != nil {
+		t.Fatal(err)
 	}
 	var a archive
 	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "etc", "mnt", "srv", "modules"} {
@@ -90,7 +88,7 @@ func initramfs(t *testing.T, kernel string, modules []string) []byte {
 	// The kernel opens the one, Go's runtime the other, before /dev is mounted.
 	a.add("dev/console", 0o020600, 5<<8|1, nil)
 	a.add("dev/null", 0o020666, 1<<8|3, nil)
-	for name, from := range map[string]string{"init": init, "agent": daemon.Build(t)} {
+	for name, from := range map[string]string{"init": init, "agent": build.Agent(t)} {
 		a.addFile(t, name, 0o100755, from)
 	}
 	for i, from := range inOrder(t, kernel, modules) {

@@ -15,7 +15,7 @@ import (
 	"github.com/nodevitals/nodevitals/internal/mounthelper"
 	"github.com/nodevitals/nodevitals/internal/probes"
 	"github.com/nodevitals/nodevitals/internal/problem"
-	"github.com/nodevitals/nodevitals/test/daemon"
+	"github.com/nodevitals/nodevitals/test/build"
 	tool "github.com/nodevitals/nodevitals/test/helper"
 )
 
@@ -121,5 +121,5 @@ func silent(t *testing.T, r problem.Result, kind problem.Kind, subject string) {
 // buildAgent builds the program as it is shipped.
 func buildAgent(t *testing.T) string {
 	t.Helper()
-	return daemon.Build(t)
+	return build.Agent(t)
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/test/build"
 	"github.com/nodevitals/nodevitals/test/daemon"
 )
 
@@ -40,7 +41,7 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	dir := t.TempDir()
 	b := &bench{
-		t: t, bin: daemon.Build(t), log: filepath.Join(dir, "app.log"),
+		t: t, bin: build.Agent(t), log: filepath.Join(dir, "app.log"),
 		state: filepath.Join(dir, "state.json"), config: filepath.Join(dir, "config.yaml"),
 	}
 	config := fmt.Sprintf(`

@@ -12,11 +12,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	goruntime "runtime"
-	"syscall"
 	"testing"
 
+	"github.com/nodevitals/nodevitals/test/build"
+	"github.com/nodevitals/nodevitals/test/helper"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -61,40 +61,23 @@ func missing() string {
 	return ""
 }
 
-// enter builds what the tests need, and runs them in namespaces of their own. Their
-// first process is this binary: when it ends, the kernel ends all others.
+// enter builds what the tests need, and runs them in namespaces of their own.
 func enter() (int, error) {
 	dir, err := os.MkdirTemp("", "nodevitals-runtime")
 	if err != nil {
 		return 1, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		return 1, err
-	}
 	for _, args := range [][]string{
 		{"build", "-o", dir + "/pause", "./test/runtime/pause"},
 		{"build", "-o", dir + "/agent", "./cmd/agent"},
 		{"run", "./deploy/image", "-o", dir + "/image.tar", "-version", "test", goruntime.GOARCH + "=" + dir + "/pause"},
 	} {
-		cmd := exec.Command("go", args...)
-		cmd.Dir, cmd.Env, cmd.Stderr = root, append(os.Environ(), "CGO_ENABLED=0"), os.Stderr
-		if err := cmd.Run(); err != nil {
-			return 1, fmt.Errorf("go %v: %w", args, err)
+		if err := build.Go(args...); err != nil {
+			return 1, err
 		}
 	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), insideEnv+"="+dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL,
-	}
-	err = cmd.Run()
-	if state := cmd.ProcessState; state != nil && state.Exited() {
-		return state.ExitCode(), nil
-	}
-	return 1, err
+	return helper.Inside(insideEnv + "=" + dir)
 }
 
 // furnish makes the inside of the namespaces look like a node of its own.

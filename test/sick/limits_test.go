@@ -19,7 +19,7 @@ import (
 	"github.com/nodevitals/nodevitals/internal/host"
 	"github.com/nodevitals/nodevitals/internal/host/cgroup"
 	"github.com/nodevitals/nodevitals/internal/problem"
-	"github.com/nodevitals/nodevitals/test/daemon"
+	"github.com/nodevitals/nodevitals/test/build"
 	"github.com/nodevitals/nodevitals/test/helper"
 )
 
@@ -109,7 +109,7 @@ func TestFullPIDsCgroupAndStuckProbes(t *testing.T) {
 // whose limit it is, and does not die of it.
 func TestNoRoomToStart(t *testing.T) {
 	at, dir := newCgroup(t, cgroup.ControllerPIDs, "start")
-	bin := daemon.Build(t)
+	bin := build.Agent(t)
 	for _, c := range []struct {
 		room int
 		args []string

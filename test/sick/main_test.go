@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/test/build"
 	"github.com/nodevitals/nodevitals/test/daemon"
 	"github.com/nodevitals/nodevitals/test/helper"
 )
@@ -88,7 +89,7 @@ probes:
   oom: {period: 1s}
   inotify: {period: 1s}
 %s`, o.state, p.log, arrived, o.more))
-	bin := daemon.Build(t)
+	bin := build.Agent(t)
 	_ = os.Chmod(filepath.Dir(bin), 0o755)
 	cmd := exec.Command(bin, "--config", config)
 	if o.setup != "" {

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodevitals/nodevitals/internal/problem"
-	"github.com/nodevitals/nodevitals/test/daemon"
+	"github.com/nodevitals/nodevitals/test/build"
 	"github.com/nodevitals/nodevitals/test/helper"
 )
 
@@ -191,7 +191,7 @@ func TestLogNobodyReads(t *testing.T) {
 // TestListenerThatIsTaken: a second agent says what is in its way, and ends.
 func TestListenerThatIsTaken(t *testing.T) {
 	p := start(t, options{})
-	out, err := exec.Command(daemon.Build(t), "--listen", strings.TrimPrefix(p.URL, "http://"), "--state-file", "").CombinedOutput()
+	out, err := exec.Command(build.Agent(t), "--listen", strings.TrimPrefix(p.URL, "http://"), "--state-file", "").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "another agent on this node?") {
 		t.Errorf("%v\n%s", err, out)
 	}

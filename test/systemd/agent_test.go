@@ -8,14 +8,13 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/test/build"
 	"github.com/nodevitals/nodevitals/test/nspawn"
 )
 
@@ -83,18 +82,6 @@ func daemon(t *testing.T, m *nspawn.Machine, agent string) func() *problem.Snaps
 	}
 }
 
-// build builds the agent, in a folder that a machine can see.
-func build(t *testing.T) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "agent")
-	cmd := exec.Command("go", "build", "-o", file, "../../cmd/agent")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return file
-}
-
 // once is what `agent --once` says in the machine.
 func once(t *testing.T, m *nspawn.Machine, agent string) *problem.Snapshot {
 	t.Helper()
@@ -124,7 +111,7 @@ func find(s *problem.Snapshot, kind problem.Kind) *problem.Problem {
 // TestAgent: the agent beside a kubelet that works, falls silent, says that its PLEG
 // is not well, is stopped, and works again.
 func TestAgent(t *testing.T) {
-	agent := build(t)
+	agent := build.Agent(t)
 	const healthy = "HTTP/1.1 200 OK\r\n\r\nok"
 	m := boot(t, map[string]string{
 		"/etc/systemd/system/kubelet.service": kubeletUnit,
@@ -186,7 +173,7 @@ func TestAgent(t *testing.T) {
 // TestRestartsOnce: a single look cannot know when systemd made its restarts. The
 // journal does, and tells those that were planned from none; systemd's count does.
 func TestRestartsOnce(t *testing.T) {
-	agent := build(t)
+	agent := build.Agent(t)
 	m := boot(t, map[string]string{
 		"/etc/systemd/system/kubelet.service": strings.Replace(sleeper, "%N", "kubelet: The Kubernetes Node Agent", 1),
 		"/agent.yaml":                         "probes:\n  runtime: {enabled: false}\n",

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nodevitals/nodevitals/test/build"
 	"github.com/nodevitals/nodevitals/test/nspawn"
 )
 
@@ -19,7 +20,7 @@ import (
 // says, and further files.
 func installed(t *testing.T, files map[string]string, units ...string) *nspawn.Machine {
 	t.Helper()
-	agent := build(t)
+	agent := build.Agent(t)
 	for _, u := range units {
 		raw, err := os.ReadFile("../../deploy/systemd/" + u)
 		if err != nil {

@@ -3,8 +3,10 @@ package rules
 import "github.com/nodevitals/nodevitals/internal/problem"
 
 // notDisk are the other things that answer "no space left on device": inotify
-// watches, cgroups, System V objects, BPF maps.
-const notDisk = `[Ii]notify|fsnotify|[Ff]ailed to watch|watcher|/sys/fs/cgroup|cgroup|semget|semaphore|shmget|msgget|[Bb][Pp][Ff]|netlink|ipset|iptables`
+// watches, cgroups, System V objects, BPF maps, namespaces (user.max_*_namespaces),
+// and mount(2) at fs.mount-max, as runc writes it.
+const notDisk = `[Ii]notify|fsnotify|[Ff]ailed to watch|watcher|/sys/fs/cgroup|cgroup|semget|semaphore|shmget|msgget|[Bb][Pp][Ff]|[Nn]etlink|NETLINK|ipset|iptables` +
+	`|unshare|(?:new|user) namespace|fork/exec \S+: [Nn]o space|flags: 0x[0-9a-f]+(?:, data: \S+)?: [Nn]o space`
 
 // diskRules recognise lack of disk space.
 func diskRules() []Rule {
@@ -23,10 +25,11 @@ func diskRules() []Rule {
 			Message: "kubelet's eviction manager must reclaim[ {resource}]",
 		},
 		{
-			// "failed once" comes at every start.
+			// "failed once" comes at every start. Without the runtime's numbers kubelet
+			// collects nothing, however much room there is.
 			Kind: problem.EvictionImminent, Name: "images", Sources: Kubelet,
 			Pattern: `garbage collection failed multiple times in a row|failed to garbage collect required amount of images`,
-			Exclude: `collection failed once`,
+			Exclude: `collection failed once|invalid capacity|failed to get image|code = (?:Unavailable|DeadlineExceeded)`,
 			Subject: "imagefs.available",
 			Message: "kubelet cannot remove enough images to make room",
 		},

@@ -44,7 +44,7 @@ func kernelRules() []Rule {
 		},
 		{
 			Kind: problem.HardwareError, Name: "cpu", Sources: Kernel,
-			Pattern: `\[Hardware Error\]: CPU \d+: Machine Check(?: Exception)?: [4-7f]|Uncorrected (?:hardware memory )?error|Fatal machine check|Machine [Cc]heck: Processor context corrupt`,
+			Pattern: `\[Hardware Error\]: CPU \d+: Machine Check(?: Exception)?: [4-7c-f]|Uncorrected (?:hardware memory )?error|\[Hardware Error\]: (?:System Fatal error|Uncorrected, software)|Fatal machine check|Machine [Cc]heck: Processor context corrupt`,
 			Exclude: `[Cc]orrected error, no action|severity=`,
 			Message: "a machine check that could not be corrected",
 		},
@@ -55,9 +55,9 @@ func kernelRules() []Rule {
 			Message: "memory has an error that could not be corrected",
 		},
 		{
-			// drivers/pci/pcie/aer.c.
+			// drivers/pci/pcie/aer.c, before and since Linux 6.8.
 			Kind: problem.HardwareError, Name: "pcie", Sources: Kernel,
-			Pattern: `(?P<pci>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.\d).*(?:severity=Uncorrected \(Fatal\)|AER: (?:Multiple )?Uncorrected \(Fatal\)|AER: Uncorrectable \(Fatal\))`,
+			Pattern: `(?P<pci>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.\d).*(?:severity=|AER: (?:Multiple )?)Uncorrect(?:ed|able) \(Fatal\)`,
 			Subject: "{pci}",
 			Message: "the PCIe device {pci} had a fatal error",
 		},

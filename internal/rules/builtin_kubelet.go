@@ -37,7 +37,7 @@ func kubeletRules() []Rule {
 		},
 		{
 			Kind: problem.PLEGUnhealthy, Name: "inactive", Sources: Kubelet,
-			Pattern: `PLEG is not healthy: pleg was last seen active (?P<ago>[\w.]+) ago`,
+			Pattern: `PLEG is not healthy: pleg was last seen active (?P<ago>[\w.]+) ago`, Exclude: neverActive,
 			Message: "kubelet's pod lifecycle event generator was last active {ago} ago",
 		},
 		{
@@ -50,7 +50,7 @@ func kubeletRules() []Rule {
 			// It comes at every start, until the first list of pods is there; kubelet
 			// repeats it every 5 s. 3 min is what PLEG's health check allows later on.
 			Kind: problem.PLEGUnhealthy, Name: "never", Sources: Kubelet,
-			Pattern: `PLEG is not healthy: pleg has yet to be successful`,
+			Pattern: `PLEG is not healthy: pleg (?:has yet to be successful|was last seen ` + neverActive + `)`,
 			Logs:    problem.Count{N: 10, Within: time.Minute, Lasting: 3 * time.Minute},
 			Message: "kubelet has not got a list of pods from the runtime since its start",
 		},
@@ -78,7 +78,7 @@ func kubeletRules() []Rule {
 			// Before 1.20 with another spelling.
 			Kind: problem.QOSCgroupFailure, Sources: Kubelet,
 			Pattern: `failed to initiali[sz]e top level QOS containers|[Ff]ailed to start ContainerManager`,
-			Message: "kubelet cannot set up its cgroups",
+			Message: "kubelet cannot set up its container manager or its cgroups",
 		},
 		{
 			Kind: problem.NodeAllocatableFailure, Sources: Kubelet,
@@ -110,7 +110,7 @@ func kubeletRules() []Rule {
 				`|[Ee]rror updating node status, will retry` +
 				`|[Ff]ailed to ensure (?:node )?lease exists` +
 				`|\b[Nn]ode ` + quote + `[-.\w]+` + quote + ` not found` +
-				`|https://[^\s"\\]+/apis?/[^\s"\\]*` + quote + `?: (?:dial tcp|net/http: TLS handshake timeout|context deadline exceeded|EOF|http2: |read tcp|x509: )` +
+				`|https://[^\s"\\]+/apis?/[^\s"\\]*` + quote + `?: (?:(?:proxyconnect tcp: )?dial tcp|net/http: (?:TLS handshake timeout|request canceled)|context deadline exceeded|(?:unexpected )?EOF|http2: |read tcp|write tcp|x509: )` +
 				`|(?:ListAndWatch|Failed to (?:list|watch)).*dial tcp`,
 			Exclude: `[Pp]robe|port-?forward|[Ww]ebhook`,
 			Message: "kubelet cannot reach the API server",
@@ -136,12 +136,16 @@ func kubeletRules() []Rule {
 		{
 			// mount(8) of a type whose helper program is missing.
 			Kind: problem.ToolMissing, Name: "mount", Sources: Kubelet,
-			Pattern: `might need a /s?bin/mount\.(?P<type>\S+) helper`,
+			Pattern: `need a /s?bin/mount\.(?P<type>\S+) helper`,
 			Subject: "mount helper",
 			Message: "the helper program of mount for a volume's type is not on the node",
 		},
 	}
 }
+
+// neverActive is how kubelet before 1.16 said at every start that PLEG has yet to be
+// successful: the longest time.Duration there is, since the year 1.
+const neverActive = `active 2562047h`
 
 // notTool are programs that are missing in a pod's image.
 const notTool = `OCI runtime|runc (?:create|run)|container process|StartError|[Ee]xecSync|exec failed|unable to start container|[Pp]robe`

@@ -7,14 +7,16 @@ import "github.com/nodevitals/nodevitals/internal/problem"
 func limitRules() []Rule {
 	return []Rule{
 		{
-			Kind: problem.InotifyRefused,
-			Pattern: `inotify_add_watch\b.*: [Nn]o space left on device` +
-				`|inotify_init1?:? [Tt]oo many open files` +
-				`|(?:fsnotify|file|inotify) (?:watcher|instance)s?.*: [Tt]oo many open files` +
-				`|(?:inotify watch|directory watch|inotify).*: (?:No space left on device|Too many open files)` +
-				`|[Ii]notify.*user limit|user limit on the total number of inotify|inotify (?:resources|watches|instances) (?:exhausted|limit)` +
-				`|[Ff]ailed to watch .*: no space left on device`,
+			Kind: problem.InotifyRefused, Name: "program", Sources: Host,
+			Pattern: noInotify,
 			Message: "[{identifier}: ]inotify refused a watch or an instance",
+		},
+		{
+			// What a container prints is about its own pod, whose user's limit it is.
+			Kind: problem.InotifyRefused, Name: "pod", Sources: Pod | CoreDNS,
+			Pattern: noInotify,
+			Subject: "{pod}", Scope: problem.PodScope,
+			Message: "inotify refused a watch or an instance to a program[ of {pod}]",
 		},
 		{
 			// net/netfilter/nf_conntrack_core.c; the prefix is doubled where pr_fmt
@@ -31,7 +33,7 @@ func limitRules() []Rule {
 		},
 		{
 			Kind: problem.DaemonFilesNearLimit, Sources: Kubelet | Runtimes | KubeProxy,
-			Pattern: `(?:\baccept4?|\bsocket|\bpipe2?|\bdup3?|\bopen \S+|\bepoll_create1?|http: Accept error.*): too many open files`,
+			Pattern: `(?:\baccept4?|\bsocket|\bpipe2?|\bdup3?|\bopen \S+|\bepoll_create1?|fork/exec \S+|http: Accept error.*): too many open files`,
 			Exclude: `open files in system|inotify|fsnotify`,
 			Subject: "{identifier}", Touches: []string{"process:{identifier}"},
 			Message: "[{identifier}: ]a daemon has used up its open files",
@@ -55,3 +57,13 @@ func limitRules() []Rule {
 		},
 	}
 }
+
+// noInotify is how programs say that inotify refused them: Go's libraries, C's and
+// systemd, then Fluent Bit, Java and .NET, Python's watchdog, Node.js.
+const noInotify = `(?:[Ii]notify\w*|fsnotify|directory watch|watchers?)(?:| .*): (?:[Nn]o space left on device|[Tt]oo many open files)` +
+	`|inotify_init1? [Tt]oo many open files` +
+	`|inotify\.c:\d+ errno=(?:24|28)\]` +
+	`|[Ii]notify.*user limit|[Uu]ser limit (?:\(\d+\) )?(?:on|of) (?:the )?(?:total )?(?:number of )?inotify` +
+	`|inotify (?:resources|watch(?:es)?|instances?) (?:exhausted|limit)` +
+	`|limit for number of file watchers reached` +
+	`|[Ff]ailed to watch .*: no space left on device`

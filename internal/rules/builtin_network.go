@@ -16,7 +16,8 @@ func networkRules() []Rule {
 				`|[Nn]etworkPlugin cni failed to (?:set up|teardown) pod` +
 				`|no IP addresses available in` +
 				`|[Ff]ailed to (?:allocate|assign|request).*\bIP(?:v[46])?\b(?: address)?` +
-				`|failed to create pod network sandbox`,
+				`|failed to create pod network sandbox` +
+				`|[Ee]rror (?:adding|removing|deleting) (?:pod )?\S+ (?:to|from) (?:CNI )?network`,
 			Message: "the network plugin could not set a sandbox up[ for {pod}]",
 		},
 		{
@@ -31,13 +32,14 @@ func networkRules() []Rule {
 				`|[Ff]ailed to ensure (?:that )?(?:\w+ )?chain` +
 				`|[Ee]rror creating ip ?set|[Ff]ailed to make sure ip ?set` +
 				`|holding the xtables lock` +
+				`|nftables sync failed` +
 				`|[Ff]ailed to [Pp]rogram (?:FILTER|NAT) chain|[Ii]ptables failed: `,
 			Message: "iptables rules or ip sets cannot be written", Touches: []string{"node"},
 		},
 		{
 			// CoreDNS asks upstream in vain; the address behind -> is who did not answer.
 			Kind: problem.DNSFailure, Name: "upstream", Sources: CoreDNS | Pod,
-			Pattern: `read udp \S+->(?P<upstream>\S+):53: i/o timeout`,
+			Pattern: `read udp \S+->(?P<upstream>\S+):53: (?:i/o timeout|read: (?:connection refused|no route to host))`,
 			Message: "the DNS server {upstream} does not answer",
 		},
 		{

@@ -33,7 +33,7 @@ func podRules() []Rule {
 		},
 		{
 			Kind: problem.ImagePullFailure, Name: "pull", Sources: Kubelet | Runtimes,
-			Pattern: `PullImage from image service failed|ErrImagePull|ImagePullBackOff|Attempting next endpoint for pull after error|/images/create\S* returned error`,
+			Pattern: `PullImage from image service failed|ErrImagePull|ImagePullBackOff|Attempting next endpoint for pull after error|Not continuing with pull after error|/images/create\S* returned error`,
 			Subject: "{pod}",
 			Message: "an image could not be pulled[ for {pod}]",
 		},

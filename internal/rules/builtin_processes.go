@@ -32,10 +32,14 @@ func processRules() []Rule {
 // noFork is how programs say that they could not fork or make a thread. A bare
 // "resource temporarily unavailable" is EAGAIN of a read, and no failure.
 const noFork = `fork/exec \S+: [Rr]esource temporarily unavailable` +
-	`|\b(?:[Ff]ork|[Cc]lone|vfork|spawn|thread|pthread_create)\b[^:]*: ?(?:retry: )?[Rr]esource temporarily unavailable` +
+	`|\b(?:[Ff]ork|[Cc]lone|vfork|spawn(?:ing)?|pthread_create)\b[^:]*: ?(?:retry: )?[Rr]esource temporarily unavailable` +
+	`|(?:[Cc]reate?|[Ss]tart|[Ss]pawn)(?:ing)? [^:]*[Tt]hread[^:]*: [Rr]esource temporarily unavailable` +
+	`|[Tt]hread creation failed: [Rr]esource temporarily unavailable` +
+	`|spawn (?:\w+ )?thread: Os \{ code: 11,` + // Rust
 	`|fork\(\) failed .*\(11: Resource temporarily unavailable\)` +
 	`|failed to create new OS thread \(have \d+ already; errno=11\)` +
 	`|fork of (?:unprivileged )?child failed` +
 	`|pthread_create failed` +
+	`|can't start new thread` + // Python
 	`|error: fork: Cannot fork` +
 	`|unable to create (?:new )?native thread`

@@ -30,7 +30,7 @@ func runtimeRules() []Rule {
 		{
 			// kubelet's client of the runtime, structured and before 1.20.
 			Kind: problem.RuntimeDeadlineExceeded, Name: "client", Sources: Kubelet,
-			Pattern: `\b(?P<call>[A-Z]\w+)(?: ` + quote + `\w+` + quote + `)?(?: with filter .*)? from runtime service failed.*` + deadline,
+			Pattern: `\b(?P<call>[A-Z]\w+)(?: ` + quote + `\w+` + quote + `)?(?: with filter.*)? from (?:runtime|image) service failed.*` + deadline,
 			Exclude: slowElsewhere,
 			Message: "calls of {call} to the container runtime run into their deadline",
 		},
@@ -61,6 +61,7 @@ func runtimeRules() []Rule {
 			Kind: problem.ShimFailure, Sources: Runtimes | Kubelet,
 			Pattern: `ttrpc: (?:client shutting down|closed)` +
 				`|shim\.sock.*connection reset` +
+				`|get state for [0-9a-f]+\\*" error=` + quote + `context deadline exceeded` + // it hangs
 				`|containerd-shim\S*.*\b(?:has )?died\b|\bshim died\b|shim exited unexpectedly`,
 			Exclude: `shim disconnected|cleaning up (?:after|dead) shim`,
 			Message: "a container's shim has failed",
@@ -74,6 +75,7 @@ func runtimeRules() []Rule {
 				`|tried to kill container, but did not receive an exit event` +
 				`|waiting for container .* to be killed.*` + deadline +
 				`|(?:rootfs|root filesystem|/merged|/overlay2?/|/aufs/|/devicemapper/).*: device or resource busy`,
+			Exclude: `code = NotFound|[Nn]o such container|no running task found|process already finished`, // it has ended meanwhile
 			Message: "a container cannot be ended or removed[ ({pod})]", Subject: "{pod}",
 		},
 		{

@@ -43,7 +43,7 @@ func storageRules() []Rule {
 		},
 		{
 			Kind: problem.FilesystemCorruption, Name: "xfs", Sources: Kernel,
-			Pattern: `XFS \((?P<device>` + device + `)\): .*(?:[Cc]orruption|xfs_do_force_shutdown|[Mm]etadata (?:I/O|CRC) error)`, Subject: "{device}",
+			Pattern: `XFS \((?P<device>` + device + `)\): .*(?:[Cc]orruption|xfs_do_force_shutdown|Internal error |[Mm]etadata (?:I/O|CRC) error)`, Subject: "{device}",
 			Message: "XFS found an error in its structures on {device}",
 		},
 		{
@@ -67,7 +67,7 @@ func storageRules() []Rule {
 			// block/blk-core.c. Loop devices, optical drives and what is only advice to
 			// the device fail without harm.
 			Kind: problem.BlockDeviceError, Name: "request", Sources: Kernel,
-			Pattern: `(?:I/O|critical (?:medium|target|space allocation|nexus)|medium|target) error, dev (?P<device>` + device + `), sector`,
+			Pattern: `(?:I/O|critical (?:medium|target|space allocation|nexus)|medium|target|timeout|recoverable transport|protection) error, dev (?P<device>` + device + `), sector`,
 			Exclude: `dev (?:loop|sr|fd|nbd)\d|DISCARD|WRITE_ZEROES|op 0x[39]:`, Subject: "{device}",
 			Message: "requests to {device} fail with an I/O error",
 		},
@@ -81,7 +81,8 @@ func storageRules() []Rule {
 		{
 			// drivers/nvme/host/pci.c.
 			Kind: problem.BlockDeviceError, Name: "nvme", Sources: Kernel,
-			Pattern: `(?P<device>nvme\d+(?:n\d+)?): (?:I/O (?:tag )?\d+ .*timeout, (?:aborting|reset|disable|completion polled)|controller is down; will reset)`, Subject: "{device}",
+			Pattern: `(?P<device>nvme\d+(?:n\d+)?): (?:I/O (?:tag )?\d+ .*timeout, (?:aborting|reset|disable|completion polled)|controller is down; will reset` +
+				`|(?:Removing after probe|Disabling device after reset) failure(?: status)?: -(?:5|19)\b)`, Subject: "{device}",
 			Message: "requests to {device} time out",
 		},
 		{

@@ -3,7 +3,6 @@ package probes
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"testing"
 
@@ -103,7 +102,7 @@ func TestConntrackHolders(t *testing.T) {
 	files := conntrackFiles(90000, 100000, [2]uint32{}, [2]uint32{})
 	line := "ipv4     2 udp      17 29 src=%s dst=10.0.0.10 sport=%d dport=53 src=10.0.0.10 dst=10.1.0.7 sport=53 dport=1 mark=0 zone=0 use=2\n"
 	var list strings.Builder
-	for i := range 3000 {
+	for i := range 300 {
 		fmt.Fprintf(&list, line, "10.1.0.7", i)
 		if i%3 == 0 {
 			fmt.Fprintf(&list, line, "fd00::8", i)
@@ -156,19 +155,26 @@ func TestConntrackHoldersArePods(t *testing.T) {
 	}
 }
 
-// A flood from ever new addresses takes no more memory, and hides no large holder.
-func TestSourcesAreBounded(t *testing.T) {
-	var s sources
-	big := netip.MustParseAddr("10.1.0.7")
-	for i := range 50_000 {
-		s.add(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}))
-		if i%5 == 0 {
-			s.add(big)
+// However many entries there are, a look reads 512 KiB of them at most.
+func TestConntrackHoldersAreASample(t *testing.T) {
+	files := conntrackFiles(100000, 100000, [2]uint32{}, [2]uint32{})
+	var list strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&list, "ipv4     2 udp      17 29 src=10.1.%d.%d dst=10.0.0.10 sport=1 dport=53 src=10.0.0.10\n", i>>8, i&255)
+		if i%4 == 0 {
+			list.WriteString("ipv4     2 udp      17 29 src=10.7.7.7 dst=10.0.0.10 sport=1 dport=53 src=10.0.0.10\n")
+		}
+		if list.Len() > conntrackSample {
+			list.WriteString(strings.Repeat("ipv4     2 udp      17 29 src=10.9.9.9 dst=10.0.0.10 sport=1 dport=53 src=10.0.0.10\n", 10))
 		}
 	}
-	top := s.top(60_000)
-	if len(s.counts) > maxSources || s.seen != 60_000 || top[0].Owner != "10.1.0.7" || top[0].Amount < 10_000-60_000/maxSources {
-		t.Errorf("%d addresses of %d, first %+v", len(s.counts), s.seen, top[0])
+	files[conntrackList] = list.String()
+	r, err := NewConntrack().Run(t.Context(), tree(t, files))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := checkSeverity(t, r, problem.ConntrackNearLimit, "", problem.Critical).Holders; got[0].Owner != "source 10.7.7.7" || got[0].Amount != 20000 {
+		t.Errorf("holders %+v", got)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/nodevitals/nodevitals/internal/config"
 )
@@ -95,20 +96,16 @@ func configSchema(settings []config.Setting) map[string]any {
 			}
 			at = properties[name].(map[string]any)
 		}
-		at["properties"].(map[string]any)[keys[len(keys)-1]] = typeSchema(s)
+		at["properties"].(map[string]any)[keys[len(keys)-1]] = typeSchema(s.Type)
 	}
 	return top
 }
 
-func typeSchema(s config.Setting) map[string]any {
-	if s.IsDuration() {
+func typeSchema(t reflect.Type) map[string]any {
+	if t == reflect.TypeFor[time.Duration]() {
 		// What time.ParseDuration takes, without signs.
 		return map[string]any{"type": "string", "pattern": `^([0-9.]+(ns|us|µs|ms|s|m|h))+$|^0$`}
 	}
-	return goSchema(s.Type)
-}
-
-func goSchema(t reflect.Type) map[string]any {
 	switch t.Kind() {
 	case reflect.Bool:
 		return map[string]any{"type": "boolean"}
@@ -120,9 +117,9 @@ func goSchema(t reflect.Type) map[string]any {
 		if t.Elem().Kind() == reflect.Struct {
 			return map[string]any{"type": "array", "items": object()}
 		}
-		return map[string]any{"type": "array", "items": goSchema(t.Elem())}
+		return map[string]any{"type": "array", "items": typeSchema(t.Elem())}
 	case reflect.Map:
-		return map[string]any{"type": "object", "additionalProperties": goSchema(t.Elem())}
+		return map[string]any{"type": "object", "additionalProperties": typeSchema(t.Elem())}
 	}
 	return map[string]any{"type": "string"}
 }

@@ -90,6 +90,24 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 	}
 }
 
+// TestQuiet: how long after its last line a kind is over can be changed, whoever it comes from.
+func TestQuiet(t *testing.T) {
+	c, err := Parse("f.yaml", []byte("logs: {quiet: {PLEGUnhealthy: 20s, MyFault: 2h}}\nrules: [{kind: MyFault, pattern: broke}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, want := range map[problem.Kind]time.Duration{
+		problem.PLEGUnhealthy: 20 * time.Second, "MyFault": 2 * time.Hour, problem.QOSCgroupFailure: 15 * time.Minute,
+	} {
+		if d, _ := c.Catalogue.Get(kind); d.QuietTime() != want {
+			t.Errorf("%s: %v, want %v", kind, d.QuietTime(), want)
+		}
+	}
+	if d, _ := problem.Builtin().Get(problem.PLEGUnhealthy); d.QuietTime() != 15*time.Minute {
+		t.Errorf("the built-in catalogue has become %v", d.QuietTime())
+	}
+}
+
 // TestOwnRules: users' rules and node-problem-detector's files are read; their
 // mistakes name the file, the line and the rule.
 func TestOwnRules(t *testing.T) {
@@ -126,6 +144,10 @@ func TestOwnRules(t *testing.T) {
 		{"rules:\n  - {kind: A, patern: a}\n", `f.yaml:2: unknown key "patern"`},
 		{"npd: {configs: [" + bad + "]}\n", bad + ":2"},
 		{"npd:\n  configs:\n    - /no/such.json\n", "f.yaml:3: npd.configs.0: open /no/such.json"},
+		{"logs:\n  quiet:\n    PLEGUnhealty: 1m\n", "f.yaml:3: logs.quiet.PLEGUnhealty: there is no such kind"},
+		{"logs: {quiet: {KubeletMemoryHigh: 1m}}\n", "f.yaml:1: logs.quiet.KubeletMemoryHigh: no log line tells of KubeletMemoryHigh"},
+		{"logs: {quiet: {PLEGUnhealthy: 0s}}\n", "f.yaml:1: logs.quiet.PLEGUnhealthy: 0s is no time to be quiet for"},
+		{"logs: {quiet: {PLEGUnhealthy: soon}}\n", "f.yaml:1: cannot unmarshal"},
 		{"logs:\n  units:\n    mine: kublet\n", `f.yaml:3: logs.units.mine: unknown source "kublet"`},
 	} {
 		if _, err := Parse("f.yaml", []byte(tc.yaml)); err == nil || !strings.Contains(err.Error(), tc.want) {

@@ -26,6 +26,9 @@ type logs struct {
 	// Units says of further systemd units which program's lines they hold:
 	// `my-kubelet.service: kubelet`.
 	Units map[string]string `yaml:"units"`
+	// Quiet is how long after its last log line a kind is over, where that is not to be
+	// what `agent explain KIND` says: `PLEGUnhealthy: 5m`.
+	Quiet map[string]time.Duration `yaml:"quiet"`
 }
 
 type conditions struct {
@@ -130,6 +133,6 @@ func (c *Config) apply(doc reflect.Value) ownRules {
 	c.Kube = doc.FieldByName("Kubernetes").Interface().(kubernetes).apply(cond)
 	n := doc.FieldByName("NPD").Interface().(npd)
 	return ownRules{
-		specs: doc.FieldByName("Rules").Interface().([]rules.RuleSpec), units: l.Units, npd: n.Configs, quiet: n.Quiet,
+		specs: doc.FieldByName("Rules").Interface().([]rules.RuleSpec), units: l.Units, quiet: l.Quiet, npd: n.Configs, npdQuiet: n.Quiet,
 	}
 }

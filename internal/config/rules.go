@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -15,10 +16,11 @@ import (
 
 // ownRules is what the user adds to the built-in rules.
 type ownRules struct {
-	specs []rules.RuleSpec
-	units map[string]string // systemd unit or identifier → source
-	npd   []string          // files of node-problem-detector's
-	quiet time.Duration
+	specs    []rules.RuleSpec
+	units    map[string]string        // systemd unit or identifier → source
+	quiet    map[string]time.Duration // of kinds
+	npd      []string                 // files of node-problem-detector's
+	npdQuiet time.Duration
 }
 
 // compile makes the rules and the catalogue of the built-in ones and the user's.
@@ -45,7 +47,7 @@ func (c *Config) compile(own ownRules) []mistake {
 			bad = append(bad, mistake{what: err.Error()})
 			continue
 		}
-		kinds, err := n.Kinds(c.Catalogue, own.quiet)
+		kinds, err := n.Kinds(c.Catalogue, own.npdQuiet)
 		if err != nil {
 			bad = append(bad, mistake{what: err.Error()})
 			continue
@@ -69,6 +71,7 @@ func (c *Config) compile(own ownRules) []mistake {
 		}
 		byFile[n.LogPath] = append(byFile[n.LogPath], n.Rules()...)
 	}
+	bad = append(bad, c.setQuiet(own.quiet)...)
 	if len(bad) > 0 {
 		return bad
 	}
@@ -92,6 +95,20 @@ func (c *Config) extend(defs []problem.Definition, at []string) []mistake {
 	}
 	c.Catalogue = more
 	return nil
+}
+
+// setQuiet changes how long after their last line kinds are over.
+func (c *Config) setQuiet(own map[string]time.Duration) []mistake {
+	var bad []mistake
+	for _, kind := range slices.Sorted(maps.Keys(own)) {
+		more, err := c.Catalogue.WithQuiet(problem.Kind(kind), own[kind])
+		if err != nil {
+			bad = append(bad, mistake{[]string{"logs", "quiet", kind}, err.Error()})
+			continue
+		}
+		c.Catalogue = more
+	}
+	return bad
 }
 
 // sources reads which program the user's units are.

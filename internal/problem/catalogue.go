@@ -1,6 +1,7 @@
 package problem
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -155,6 +156,23 @@ func (c *Catalogue) With(defs ...Definition) (*Catalogue, error) {
 // nothing is wrong. A type that no definition has is a condition, too.
 func (c *Catalogue) WithHealthy(texts ...HealthyText) *Catalogue {
 	return &Catalogue{c.defs, c.index, slices.Concat(c.healthy, texts)}
+}
+
+// WithQuiet returns a catalogue in which a kind that logs tell of is over so long after
+// its last line.
+func (c *Catalogue) WithQuiet(kind Kind, quiet time.Duration) (*Catalogue, error) {
+	i, ok := c.index[kind]
+	switch {
+	case !ok:
+		return nil, errors.New("there is no such kind: `agent explain` lists them all")
+	case c.defs[i].Sources&Log == 0:
+		return nil, fmt.Errorf("no log line tells of %s", kind)
+	case quiet <= 0:
+		return nil, fmt.Errorf("%v is no time to be quiet for", quiet)
+	}
+	defs := slices.Clone(c.defs)
+	defs[i].Quiet = quiet
+	return &Catalogue{defs, c.index, c.healthy}, nil
 }
 
 // Healthy is the first text of a condition's type.

@@ -37,7 +37,7 @@ type RuleSpec struct {
 	// Lasting: the lines must have gone on for so long, with no gap longer than Within.
 	Lasting time.Duration `yaml:"lasting,omitempty"`
 	// Quiet is how long after the last line it is over; by default three times
-	// Within, at least 5 minutes. Only for a kind of the user's own.
+	// Within, at least 5 minutes. Only for a kind of the user's own; logs.quiet is for the others.
 	Quiet time.Duration `yaml:"quiet,omitempty"`
 	// Subject and Message are templates with {captures}; see Rule.
 	Subject string `yaml:"subject,omitempty"`
@@ -78,7 +78,7 @@ func FromSpecs(specs []RuleSpec, c *problem.Catalogue) ([]Rule, []problem.Defini
 		case known && s.Condition != "":
 			wrong("condition", "%s is a kind of the catalogue and has its condition there", s.Kind)
 		case known && s.Quiet != 0:
-			wrong("quiet", "%s is a kind of the catalogue and has its quiet time there", s.Kind)
+			wrong("quiet", "%s is a kind of the catalogue and has its quiet time there, which logs.quiet changes", s.Kind)
 		case known:
 		case again && (s.Condition != first.Condition || s.Quiet != first.Quiet):
 			wrong("condition", "another rule gives %s another condition or quiet time", s.Kind)

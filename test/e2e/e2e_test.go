@@ -29,6 +29,7 @@ func TestCluster(t *testing.T) {
 		{"everybody writes at once", everybodyWrites},
 		{"lines in the logs", linesInTheLogs},
 		{"containerd stands still", stoppedContainerd},
+		{"what logs told is over", quietLogs},
 		{"uninstall", uninstall},
 	} {
 		ok := t.Run(step.name, func(t *testing.T) {
@@ -50,11 +51,22 @@ func install(w *world) {
 		// Faults come and go quicker here than the usual looks. Those at mounts stay as
 		// they are: a new agent needs 10 s to see that a mount hangs, and two looks before
 		// that would take back what the last one said.
-		"--set=config.probes.filesystems.period=5s,config.probes.volumes.period=5s,config.probes.runtime.period=5s",
+		"--set=config.probes.filesystems.period=5s,config.probes.volumes.period=5s,config.probes.runtime.period=5s", quiet(),
 		"--wait", "--timeout=2m")
 	for _, n := range nodes() {
 		w.await(n+" tells that nothing is wrong", func() error { return w.fine(n) })
 	}
+}
+
+// quiet is the setting by which all that logs tell is over sooner than after minutes.
+func quiet() string {
+	var set []string
+	for _, d := range problem.Builtin().All() {
+		if d.Sources&problem.Log != 0 {
+			set = append(set, fmt.Sprintf("config.logs.quiet.%s=45s", d.Kind))
+		}
+	}
+	return "--set=" + strings.Join(set, ",")
 }
 
 // fine checks that all of our conditions are there, and that none is True but those

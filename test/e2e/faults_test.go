@@ -93,7 +93,8 @@ func serviceOutOfTasks(w *world) func() {
 	const cgroup = "cd /sys/fs/cgroup/pids 2>/dev/null || cd /sys/fs/cgroup; mkdir -p service; cd service; "
 	w.run(w.enter(w.t.Context(), "node-a", "sh", "-c", cgroup+"echo 20 > pids.max; echo $$ > cgroup.procs; exec "+os.Getenv(insideEnv)+"/pod fork"))
 	return func() {
-		_, err := w.in("node-a", "sh", "-c", cgroup+"kill -9 $(cat cgroup.procs); while [ -s cgroup.procs ]; do :; done; cd ..; rmdir service")
+		// What has ended is not listed any more and holds the cgroup for a moment yet.
+		_, err := w.in("node-a", "sh", "-c", cgroup+"kill -9 $(cat cgroup.procs); cd ..; until rmdir service 2>/dev/null; do sleep 0.1; done")
 		w.must(err)
 	}
 }
@@ -199,6 +200,21 @@ func stoppedContainerd(w *world) {
 	w.must(syscall.Kill(pid, syscall.SIGCONT))
 	w.await("containerd answers", func() error { return w.none("nodevitals_problem{kind=%q}", problem.RuntimeNotAnswering) })
 	w.await("node-a is Ready", func() error { return w.has("node-a", "Ready", "True") })
+}
+
+// quietLogs: what kubelet, containerd's clients and the journal have told of is over when
+// no line has come for some time, though no probe can see it go.
+func quietLogs(w *world) {
+	w.well()
+	for _, kind := range []problem.Kind{problem.PLEGUnhealthy, problem.QOSCgroupFailure, problem.RuntimeDeadlineExceeded} {
+		w.await("no metric and no alert of "+string(kind), func() error {
+			all, err := w.alerts("node-a", kind)
+			if err == nil && len(all) > 0 {
+				err = fmt.Errorf("%+v", all)
+			}
+			return errors.Join(err, w.none("nodevitals_problem{kind=%q}", kind))
+		})
+	}
 }
 
 // child is the process of a name that a node's first process has started.

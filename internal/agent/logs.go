@@ -84,7 +84,6 @@ func (a *Agent) newLogReader(from cursors, back time.Duration, first bool) *logR
 		l.kmsg, l.noKmsg = openKmsg(a.node.Host, l.bootID, now-back, from.Kmsg)
 	}
 	l.back = clock.Wall().Add(-back)
-	l.openJournal()
 	return l
 }
 
@@ -98,9 +97,8 @@ func (l *logReader) openJournal() {
 	}
 }
 
-// list looks for files that have come and gone.
+// list looks for text logs that have come and gone.
 func (l *logReader) list() {
-	l.openJournal()
 	h := l.agent.node.Host
 	wanted := containerLogs(h)
 	many := len(wanted) >= maxContainerLogs
@@ -180,12 +178,15 @@ func (l *logReader) poll(ctx context.Context, flush func(logBatch)) logBatch {
 	clock := l.agent.node.Host.Clock
 	bootNow, wallNow := clock.Boot(), clock.Wall()
 	var b logBatch
+	due := l.listed == 0 || bootNow-l.listed >= logList
+	if due {
+		l.openJournal()
+	}
 	for _, s := range l.fixed() {
 		b = l.pollSource(ctx, b, s, bootNow, wallNow, flush)
 	}
-	due := l.listed == 0 || bootNow-l.listed >= logList
 	if due {
-		l.list() // now it is known whether there is a journal
+		l.list() // now it is known whether the journal can be read
 		l.listed = bootNow
 	}
 	for _, path := range slices.Sorted(maps.Keys(l.texts)) {

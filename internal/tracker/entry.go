@@ -152,11 +152,16 @@ func (e *entry) window(count problem.Count) *window {
 	return &e.Windows[i]
 }
 
-// resolve takes in a line that says that what was logged until then is over.
+// resolve takes in a line that says that what was logged until then is over. Where
+// the probe sees nothing either, that settles it.
 func (e *entry) resolve(at time.Duration) {
-	if at >= e.LastLine {
-		e.forgetLines()
-		e.Claimed = false
+	if at < e.LastLine {
+		return
+	}
+	e.forgetLines()
+	e.Claimed = false
+	if e.Level == problem.Fine {
+		e.Fines = clearRuns
 	}
 }
 
@@ -239,8 +244,9 @@ func (e *entry) over(now time.Duration, def problem.Definition, immediate bool) 
 	}
 }
 
+// forgettable: nothing is left that would count towards a problem.
 func (e *entry) forgettable(now time.Duration, def problem.Definition) bool {
-	return !e.Active && e.Level != problem.Wrong && e.Level != problem.Unknown &&
+	return !e.Active && e.Wrong.Runs == 0 &&
 		now-e.LastLine > max(def.Logs.Within, def.QuietTime()) && (e.Ended == 0 || now-e.Ended > soon)
 }
 

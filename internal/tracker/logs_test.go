@@ -1,6 +1,7 @@
 package tracker
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -117,5 +118,35 @@ func TestWhatTheLinesAreAbout(t *testing.T) {
 	tr.Match(s(4000), about("dockerd"))
 	if got, want := tr.Active()[0].Touches, about("dockerd").Touches; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// TestGoodNewsWhereTheProbeIsFine ends at once what only lines have claimed: there is
+// nothing left to show of it.
+func TestGoodNewsWhereTheProbeIsFine(t *testing.T) {
+	tr := New(catalogue(t), false)
+	tr.Match(s(100), problem.Claim{Kind: plain, Message: "the server does not answer"})
+	run(tr, 101, plain, 0)
+	if severity(tr) == 0 {
+		t.Fatal("one look is enough to end it")
+	}
+	tr.Match(s(102), problem.Claim{Kind: plain, Resolves: true})
+	for _, p := range tr.Active() {
+		t.Errorf("still there, with the message %q", p.Message)
+	}
+}
+
+// TestWhatIsOverIsForgottenAlsoWhileItsProbeFails, or the subjects of a year would
+// fill the kind, and all new ones be called "other".
+func TestWhatIsOverIsForgottenAlsoWhileItsProbeFails(t *testing.T) {
+	tr := New(catalogue(t), false)
+	for i := range 2 * maxSubjects {
+		at := i * 3600
+		tr.Match(s(at), problem.Claim{Kind: plain, Subject: fmt.Sprint("pod ", i), Message: "m"})
+		tr.Observe(problem.Report{Probe: "p", Kinds: []problem.Kind{plain}, Begun: s(at + 1), Ended: s(at + 1), Err: errors.New("no")})
+		tr.Tick(s(at + 3599))
+	}
+	if len(tr.entries) > 1 {
+		t.Errorf("%d entries are kept", len(tr.entries))
 	}
 }

@@ -36,7 +36,6 @@ func (a *Agent) Once(ctx context.Context, since time.Duration) *problem.Snapshot
 	for r := range reports {
 		s.observe(r)
 	}
-	s.tracker.Tick(a.node.Host.Clock.Boot())
 	snapshot := s.snapshot()
 	snapshot.Findings = findings(logs.claims, func(t time.Duration) time.Time { return wall(a.node.Host.Clock, t) })
 	return snapshot

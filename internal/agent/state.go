@@ -72,6 +72,7 @@ func (s *state) takeIn(b logBatch) {
 			s.claims[c.claim.Kind]++
 		}
 	}
+	s.tracker.Tick(s.agent.node.Host.Clock.Boot()) // some lines are of what is over by now
 	if b.status != nil {
 		s.logs = b.status
 	}

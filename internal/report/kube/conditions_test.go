@@ -97,3 +97,23 @@ func TestOurs(t *testing.T) {
 		}
 	}
 }
+
+// TestOurOwnImportedWords: what an earlier run has written in the words of one of
+// node-problem-detector's files is not taken for somebody else's.
+func TestOurOwnImportedWords(t *testing.T) {
+	now := time.Now()
+	all := []nodeCondition{{
+		Type: "VitalsKernelDeadlock", Status: "False", Reason: "KernelHasNoDeadlock", LastHeartbeatTime: dateTime{now.Add(-time.Minute)},
+	}}
+	o := ours{
+		catalogue: problem.Builtin().WithHealthy(problem.HealthyText{Type: "KernelDeadlock", Reason: "KernelHasNoDeadlock"}),
+		options:   ConditionOptions{Prefix: "Vitals"}, remembered: map[string]bool{},
+	}
+	if o.others(all, now) == "" {
+		t.Error("never written by us, and not told")
+	}
+	o.remembered["VitalsKernelDeadlock"] = true
+	if got := o.others(all, now); got != "" {
+		t.Errorf("our own is told as another's: %s", got)
+	}
+}

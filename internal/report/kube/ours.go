@@ -41,6 +41,13 @@ func (o ours) reason(reason string) bool {
 	return ok
 }
 
+// healthy is the reason that an imported file gives for a type while nothing is wrong.
+// It may be that of the program that the file was made for, too.
+func (o ours) healthy(typ string) string {
+	text, _ := o.catalogue.Healthy(strings.TrimPrefix(typ, o.options.Prefix))
+	return text.Reason
+}
+
 // found are the Node's conditions that are ours: that we remember, or that have
 // one of our types and one of our reasons.
 func (o ours) found(all []nodeCondition) map[string]standing {
@@ -75,7 +82,7 @@ func (o ours) others(all []nodeCondition, now time.Time) string {
 		typ := c.Type
 		alive := now.Sub(c.LastHeartbeatTime.Time) < otherAlive
 		switch {
-		case !alive, o.reason(c.Reason):
+		case !alive, o.reason(c.Reason), o.remembered[typ] && o.healthy(typ) == c.Reason:
 		case o.writes(typ):
 			clash = append(clash, fmt.Sprintf("%s (%s)", typ, c.Reason))
 		case slices.Contains(diagnosis.NPDTypes(), typ):

@@ -224,6 +224,7 @@ func (r *Reporter) readNode() *job {
 				r.pace.failed(f, now)
 				return
 			}
+			r.writing.worked()
 			r.met, r.pace.failures, r.node.uid = true, 0, n.Metadata.UID
 			found := r.ours.found(n.Status.Conditions)
 			r.board.adopt(found)

@@ -285,6 +285,27 @@ func TestReporterRestart(t *testing.T) {
 	})
 }
 
+// TestReporterStartWithoutAnswer: once the Node could be read and needs no write, nothing
+// is said of the failure before.
+func TestReporterStartWithoutAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		beat := time.Now().Add(-30 * time.Second).UTC().Format(time.RFC3339)
+		f := &fakeServer{away: true, node: fmt.Sprintf(`{"metadata":{"uid":"u1"},"status":{"conditions":[
+			{"type":"ClockFault","status":"False","reason":"Healthy","lastHeartbeatTime":%q,"lastTransitionTime":%q}]}}`, beat, beat)}
+		r := f.run(t, Memory{})
+		r.Publish(snapshot(cond("ClockFault", statusFalse, "Healthy", "")))
+		pass(10 * time.Second)
+		if len(r.Notes()) != 1 {
+			t.Fatalf("notes while it is away: %q", r.Notes())
+		}
+		f.set(func(f *fakeServer) { f.away = false })
+		pass(30 * time.Second)
+		if got := f.take(); got != "" || len(r.Notes()) != 0 {
+			t.Errorf("wrote %q, still says %q", got, r.Notes())
+		}
+	})
+}
+
 // TestReporterStart: conditions are posted as Starting only where verdicts take long.
 func TestReporterStart(t *testing.T) {
 	for quick, want := range map[bool]string{true: "A=False", false: "A=Unknown"} {

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -95,7 +97,7 @@ func Load(path string) (Config, error) {
 		return Default(), nil
 	}
 	if err != nil {
-		return Config{}, err
+		return Config{}, fmt.Errorf("configuration: %w", err)
 	}
 	return Parse(path, raw)
 }
@@ -142,8 +144,27 @@ func decodeStrict(raw []byte, into any) error {
 // The words of the YAML library, and ours: its own print the Go type.
 var (
 	unknownKey = regexp.MustCompile(`^line (\d+): field (\S+) not found in type .*`)
+	wrongType  = regexp.MustCompile("^line (\\d+): cannot unmarshal !!\\S+ (?:(`.*`) )?into (.*)")
 	onLine     = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)`)
 )
+
+// typeName is a Go type in the words of YAML.
+func typeName(goType string) string {
+	switch goType {
+	case "time.Duration":
+		return "a duration, such as 10s or 5m"
+	case "bool":
+		return "true or false"
+	case "string":
+		return "a text"
+	case "int", "int64", "uint64", "float64":
+		return "a number that fits"
+	}
+	if strings.HasPrefix(goType, "[]") {
+		return "a list"
+	}
+	return "a mapping of keys to values"
+}
 
 // located puts file and line in front of each of the YAML library's errors.
 func located(name string, err error) error {
@@ -154,8 +175,13 @@ func located(name string, err error) error {
 	}
 	var errs []error
 	for _, l := range lines {
-		l = strings.ReplaceAll(l, "into time.Duration", "into a duration, such as 10s or 5m")
-		switch {
+		switch m := wrongType.FindStringSubmatch(l); {
+		case m != nil:
+			what := ""
+			if m[2] != "" {
+				what = ", not " + m[2]
+			}
+			errs = append(errs, fmt.Errorf("%s:%s: must be %s%s", name, m[1], typeName(m[3]), what))
 		case unknownKey.MatchString(l):
 			errs = append(errs, errors.New(unknownKey.ReplaceAllString(l, name+`:$1: unknown key "$2"`)))
 		case onLine.MatchString(l):
@@ -179,6 +205,15 @@ func (c *Config) check() []mistake {
 		bad = append(bad, mistake{[]string{"conditions", "minSeverity"}, "is none of info, warning, critical"})
 	}
 	bad = append(bad, c.Kube.check()...)
+	if _, port, err := net.SplitHostPort(c.Listen); err != nil {
+		bad = append(bad, mistake{[]string{"listen"}, err.Error()})
+	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		bad = append(bad, mistake{[]string{"listen"}, fmt.Sprintf("%q is no port", port)})
+	}
+	if c.LookBack < 0 {
+		bad = append(bad, mistake{[]string{"logs", "lookBack"}, "lies in the future"})
+	}
+	bad = append(bad, c.checkPaths()...)
 	for _, s := range c.Probes {
 		path := []string{"probes", s.Name()}
 		if s.Period < time.Second {
@@ -191,6 +226,28 @@ func (c *Config) check() []mistake {
 			bad = append(bad, checkLevels(append(path, "thresholds"), reflect.ValueOf(s.Thresholds).Elem())...)
 		}
 	}
+	return bad
+}
+
+// checkPaths: those on the host are looked up below --root, and a daemon's own folder
+// says nothing to who has written the file.
+func (c *Config) checkPaths() []mistake {
+	var bad []mistake
+	absolute := func(path string, at ...string) {
+		if !filepath.IsAbs(path) {
+			bad = append(bad, mistake{at, fmt.Sprintf("%q is no absolute path", path)})
+		}
+	}
+	for i, file := range c.LogFiles {
+		absolute(file, "logs", "files", strconv.Itoa(i))
+	}
+	for i, folder := range c.JournalDirs {
+		absolute(folder, "logs", "journal", strconv.Itoa(i))
+	}
+	if c.StateFile != "" {
+		absolute(c.StateFile, "stateFile")
+	}
+	absolute(c.RunDir, "runDir")
 	return bad
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -67,6 +68,11 @@ func newRoot() *cobra.Command {
 		Long: long, Example: example,
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, name := range []string{"output", "output-file", "since", "timeout"} {
+				if cmd.Flags().Changed(name) && !o.once { // who wants a report wants no daemon
+					return fmt.Errorf("--%s goes with --once", name)
+				}
+			}
 			if cmd.Flags().Changed("state-file") {
 				o.state = &state
 			}
@@ -101,9 +107,6 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	default:
 		return fmt.Errorf("--output %q is none of text, json, prometheus", o.output)
 	}
-	if o.file != "" && !o.once {
-		return errors.New("--output-file goes with --once")
-	}
 	if o.timeout <= 0 || o.since < 0 {
 		return errors.New("--timeout must be above 0 and --since not below")
 	}
@@ -133,14 +136,17 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the deadline of %v for the whole report", o.timeout))
 	defer cancel()
 	s := a.Once(ctx, o.since)
-	write := func(w io.Writer) error { return render(w, s, a.Catalogue(), o.output) }
+	var content bytes.Buffer
 	if o.file != "" {
-		err = replaceFile(o.file, write)
-	} else {
-		err = write(out)
+		out = &content
 	}
-	if err != nil {
+	if err := render(out, s, a.Catalogue(), o.output); err != nil {
 		return err
+	}
+	if o.file != "" { // everybody may read it: node_exporter is not root
+		if err := agent.ReplaceFile(o.file, content.Bytes(), 0o644); err != nil {
+			return err
+		}
 	}
 	if code := agent.ExitCode(s); code != 0 {
 		return exitCode(code)

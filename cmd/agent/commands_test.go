@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,6 +49,7 @@ func TestCommands(t *testing.T) {
 		{"no time at all", []string{"--once", "--timeout", "0s"}, "", "--timeout"},
 		{"version", []string{"version"}, "nodevitals dev", ""},
 		{"a file without --once", []string{"--output-file", filepath.Join(dir, "x.prom")}, "", "--output-file goes with --once"},
+		{"a format without --once", []string{"-o", "json"}, "", "--output goes with --once"},
 		{"a file in no folder", []string{"--once", "--output-file", filepath.Join(dir, "none", "x.prom")}, "", "no such file"},
 		{"metrics of one look", []string{"--once", "-o", "prometheus"}, "nodevitals_build_info{", ""},
 	} {
@@ -67,38 +67,4 @@ func TestCommands(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestReplaceFile: a file is replaced whole or not at all, and everybody may read it.
-func TestReplaceFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "nodevitals.prom")
-	says := func(what string) func(io.Writer) error {
-		return func(w io.Writer) error { _, err := io.WriteString(w, what); return err }
-	}
-	holds := func(want string) {
-		t.Helper()
-		raw, err := os.ReadFile(path)
-		if err != nil || string(raw) != want {
-			t.Errorf("it holds %q, %v; want %q", raw, err, want)
-		}
-		if left, _ := filepath.Glob(path + ".*"); len(left) != 0 {
-			t.Errorf("left behind: %v", left)
-		}
-	}
-	for _, what := range []string{"first", "second"} {
-		if err := os.WriteFile(path+".new", []byte("left by a kill"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := replaceFile(path, says(what)); err != nil {
-			t.Fatal(err)
-		}
-		holds(what)
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o644 {
-		t.Errorf("%v %v", info.Mode(), err)
-	}
-	if err := replaceFile(path, func(w io.Writer) error { _ = says("half")(w); return errors.New("no") }); err == nil {
-		t.Error("no error")
-	}
-	holds("second")
 }

@@ -90,25 +90,10 @@ func encodeState(bootID string, now time.Duration, c cursors, t *tracker.Tracker
 	return json.Marshal(savedState{stateVersion, bootID, now, c, inner, kube})
 }
 
-// writeState replaces the file at path. It is on disk, whole, when this returns
-// without an error, whatever happens to the machine then.
+// writeState replaces the file at path, and makes its folder if need be.
 func writeState(path string, raw []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	// Always the same name: one that a kill left behind is written over.
-	next := path + ".new"
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(raw)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(next, path)
-	}
-	if err != nil {
-		_ = os.Remove(next)
-	}
-	return err
+	return ReplaceFile(path, raw, 0o600)
 }

@@ -33,20 +33,21 @@ has written, and reaches the API server as the agent does.`,
 			if err != nil {
 				return err
 			}
+			a := agent.New(h, c, version)
 			switch {
 			case all && len(nodes) > 0:
 				return errors.New("cleanup: either names of Nodes or --all")
 			case all:
-				if nodes, err = agent.New(h, c, version).Nodes(cmd.Context()); err != nil {
+				if nodes, err = a.Nodes(cmd.Context()); err != nil {
 					return err
 				}
 			case len(nodes) == 0:
-				nodes = []string{""}
+				nodes = []string{a.NodeName()}
 			}
 			var failed error
 			for _, n := range nodes {
 				ctx, cancel := context.WithTimeout(cmd.Context(), cleanupWithin)
-				removed, err := agent.New(h, c, version).Cleanup(ctx, n)
+				removed, err := a.Cleanup(ctx, n)
 				cancel()
 				if err != nil { // the others are cleaned all the same
 					failed = errors.Join(failed, fmt.Errorf("%s: %w", n, err))
@@ -55,7 +56,7 @@ has written, and reaches the API server as the agent does.`,
 				if len(removed) == 0 {
 					removed = []string{"nothing of ours was there"}
 				}
-				if _, err := fmt.Fprintln(cmd.OutOrStdout(), strings.TrimSpace(n+" removed:"), strings.Join(removed, ", ")); err != nil {
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), n, "removed:", strings.Join(removed, ", ")); err != nil {
 					return err
 				}
 			}

@@ -3,6 +3,7 @@ package agent
 // This file: which API server the node's conditions go to, if any, and as whose.
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,22 +15,24 @@ import (
 	"github.com/nodevitals/nodevitals/internal/report/kube"
 )
 
-// access says how to reach the API server, and the name of our own Node there.
-func (a *Agent) access() (kube.Access, error) {
+// NodeName is the name of our own Node.
+func (a *Agent) NodeName() string {
+	// As kubelet does (nodeutil.GetHostname).
+	return cmp.Or(a.config.Kube.NodeName, os.Getenv("NODE_NAME"), strings.ToLower(a.facts.Node))
+}
+
+// access says how to reach the API server, for what concerns a Node.
+func (a *Agent) access(node string) (kube.Access, error) {
 	k := a.config.Kube
-	access := kube.Access{
-		Kubeconfig: k.Kubeconfig, Node: k.NodeName, Impersonate: k.ImpersonateNode, Agent: "nodevitals/" + a.facts.Agent,
+	access := kube.Access{Kubeconfig: k.Kubeconfig, Node: node, Impersonate: k.ImpersonateNode, Agent: "nodevitals/" + a.facts.Agent}
+	// First whether there is a cluster at all: without one the host may be called anything.
+	if err := access.Check(); err != nil {
+		return access, err
 	}
-	if access.Node == "" {
-		access.Node = os.Getenv("NODE_NAME")
+	if !config.ValidNodeName(node) {
+		return access, fmt.Errorf("%q is no name of a Node (lower case letters, digits, dots, hyphens): set --node-name or $NODE_NAME", node)
 	}
-	if access.Node == "" {
-		access.Node = strings.ToLower(a.facts.Node) // as kubelet does (nodeutil.GetHostname)
-	}
-	if !config.ValidNodeName(access.Node) {
-		return access, fmt.Errorf("%q is no name of a Node (lower case letters, digits, dots, hyphens): set --node-name or $NODE_NAME", access.Node)
-	}
-	return access, access.Check()
+	return access, nil
 }
 
 // newKube makes the reporter to the API server, where there is one. A host without
@@ -40,7 +43,7 @@ func (l *loop) newKube() error {
 		l.log.Info("nothing is published to the API server: kubernetes.publish is off")
 		return nil
 	}
-	access, err := a.access()
+	access, err := a.access(a.NodeName())
 	if errors.Is(err, kube.ErrNoCluster) {
 		l.log.Info("nothing is published to an API server", "reason", err)
 		return nil
@@ -78,19 +81,16 @@ func (l *loop) rememberKube() json.RawMessage {
 
 // Nodes are the names of all Nodes of the cluster.
 func (a *Agent) Nodes(ctx context.Context) ([]string, error) {
-	access, err := a.access()
+	access, err := a.access(a.NodeName())
 	if err != nil {
 		return nil, err
 	}
 	return kube.Nodes(ctx, access)
 }
 
-// Cleanup removes our conditions from a Node, by default our own, and says which.
+// Cleanup removes our conditions from a Node, and says which.
 func (a *Agent) Cleanup(ctx context.Context, node string) ([]string, error) {
-	if node != "" {
-		a.config.Kube.NodeName = node
-	}
-	access, err := a.access()
+	access, err := a.access(node)
 	if err != nil {
 		return nil, err
 	}

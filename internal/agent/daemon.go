@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
 
 	"github.com/nodevitals/nodevitals/internal/probes"
 	"github.com/nodevitals/nodevitals/internal/problem"
@@ -44,7 +46,11 @@ func (a *Agent) Daemon(ctx context.Context, log *slog.Logger) error {
 	}
 	listener, err := net.Listen("tcp", a.config.Listen)
 	if err != nil {
-		return fmt.Errorf("cannot serve metrics: %w (another agent on this node? set another address with --listen)", err)
+		hint := ""
+		if errors.Is(err, unix.EADDRINUSE) {
+			hint = " (another agent on this node? set another address with --listen)"
+		}
+		return fmt.Errorf("cannot serve metrics: %w%s", err, hint)
 	}
 	return a.serve(ctx, log, listener)
 }
@@ -235,7 +241,7 @@ func logChanges(log *slog.Logger, before, after []problem.Problem) {
 }
 
 // schedule runs one probe for good: at most one run at a time, the next one a
-// jittered period after the last began, and later if the last was dear or hangs.
+// jittered period after the last has ended, and later if that was dear.
 func (a *Agent) schedule(ctx context.Context, s probes.Spec, reports chan<- problem.Report) {
 	timer := time.NewTimer(rand.N(firstWithin))
 	defer timer.Stop()

@@ -157,7 +157,7 @@ func TestOwnRules(t *testing.T) {
 		{"logs:\n  quiet:\n    PLEGUnhealty: 1m\n", "f.yaml:3: logs.quiet.PLEGUnhealty: there is no such kind"},
 		{"logs: {quiet: {KubeletMemoryHigh: 1m}}\n", "f.yaml:1: logs.quiet.KubeletMemoryHigh: no log line tells of KubeletMemoryHigh"},
 		{"logs: {quiet: {PLEGUnhealthy: 0s}}\n", "f.yaml:1: logs.quiet.PLEGUnhealthy: 0s is no time to be quiet for"},
-		{"logs: {quiet: {PLEGUnhealthy: soon}}\n", "f.yaml:1: cannot unmarshal"},
+		{"logs: {quiet: {PLEGUnhealthy: soon}}\n", "f.yaml:1: must be a duration, such as 10s or 5m, not `soon`"},
 		{"logs:\n  units:\n    mine: kublet\n", `f.yaml:3: logs.units.mine: unknown source "kublet"`},
 	} {
 		if _, err := Parse("f.yaml", []byte(tc.yaml)); err == nil || !strings.Contains(err.Error(), tc.want) {

@@ -26,7 +26,7 @@ type ownRules struct {
 // compile makes the rules and the catalogue of the built-in ones and the user's.
 func (c *Config) compile(own ownRules) []mistake {
 	units, bad := sources(own.units)
-	if own.quiet < 0 {
+	if own.npdQuiet < 0 {
 		bad = append(bad, mistake{[]string{"npd", "quiet"}, "is less than nothing"})
 	}
 	c.Catalogue = problem.Builtin()

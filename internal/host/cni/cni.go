@@ -34,7 +34,8 @@ type Plugin struct {
 type IPAM struct {
 	Type    string
 	DataDir string // host-local: where it keeps reservations; empty: as usual
-	Sets    [][]Range
+	// Sets are host-local's ranges; none: the file does not tell them, or not all.
+	Sets [][]Range
 }
 
 // rawNetwork is a .conflist, or a .conf with a single plugin at its top.
@@ -120,6 +121,9 @@ func (r *rawIPAM) parse() (IPAM, error) {
 		}
 		var ranges []Range
 		for _, raw := range set {
+			if raw.elsewhere() {
+				return IPAM{Type: r.Type, DataDir: r.DataDir}, nil
+			}
 			one, err := raw.parse()
 			if err != nil {
 				return ipam, err

@@ -44,6 +44,9 @@ const (
 	flannel = `{"name":"cbr0","plugins":[{"type":"flannel","delegate":{"hairpinMode":true}},{"type":"portmap"}]}`
 	single  = `{"name":"old","type":"bridge","ipam":{"type":"host-local","subnet":"10.1.0.0/16","rangeStart":"10.1.2.10","rangeEnd":"10.1.2.19","gateway":"10.1.2.15"}}`
 	calico  = `{"name":"k8s-pod-network","plugins":[{"type":"calico","ipam":{"type":"calico-ipam"}}]}`
+	// Calico's plugin asks the API server for the node's range, and hands it to host-local.
+	podCIDR = `{"name":"k8s-pod-network","plugins":[{"type":"calico","ipam":{"type":"host-local","subnet":"usePodCidr"}}]}`
+	dual    = `{"name":"k8s-pod-network","plugins":[{"type":"calico","ipam":{"type":"host-local","ranges":[[{"subnet":"2001:db8::/96"}],[{"subnet":"usePodCidrIPv6"}]]}}]}`
 	runtime = `{"name":"caps","plugins":[{"type":"bridge","ipam":{"type":"host-local"},"capabilities":{"ipRanges":true}}]}`
 )
 
@@ -57,6 +60,7 @@ func TestParse(t *testing.T) {
 		{"flannel", flannel, []string{"flannel", "portmap"}, ""},
 		{"single", single, []string{"bridge/host-local"}, ""},
 		{"calico", calico, []string{"calico/calico-ipam"}, ""},
+		{"canal", podCIDR, []string{"calico/host-local"}, ""},
 		{"empty", "", nil, "it is empty"},
 		{"text", "{\n\"name\":\"x\",\n  plugins: []}", nil, "line 3"},
 		{"cut", bridge[:60], nil, "no JSON"},
@@ -178,6 +182,8 @@ func TestPools(t *testing.T) {
 		{name: "flannel with garbage", conf: flannel, env: "FLANNEL_SUBNET=many\n", fault: `subnet "many"`},
 		{name: "calico", conf: calico, other: true},
 		{name: "range by the runtime", conf: runtime, other: true},
+		{name: "range by the API server", conf: podCIDR, other: true},
+		{name: "one of two ranges by the API server", conf: dual, other: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			files := map[string]string{}

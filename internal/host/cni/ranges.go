@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/big"
 	"net/netip"
+	"strings"
 )
 
 // HostLocal is the plugin that keeps its addresses in files on the node.
@@ -28,6 +29,12 @@ type rawRange struct {
 	RangeStart string `json:"rangeStart"`
 	RangeEnd   string `json:"rangeEnd"`
 	Gateway    string `json:"gateway"`
+}
+
+// elsewhere tells whether the range is the one that the API server has for this node,
+// which Calico's plugin puts in before it calls host-local (canal, GKE, AKS).
+func (r rawRange) elsewhere() bool {
+	return strings.EqualFold(r.Subnet, "usePodCidr") || strings.EqualFold(r.Subnet, "usePodCidrIPv6")
 }
 
 // parse fills in what is absent, as host-local does: all addresses of the subnet but

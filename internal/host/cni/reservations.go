@@ -34,8 +34,9 @@ type Pool struct {
 	Sets    [][]Range
 }
 
-// ErrOtherIPAM says that addresses are not kept in files on this node.
-var ErrOtherIPAM = errors.New("host-local does not give out the addresses here")
+// ErrOtherIPAM says that the files on this node do not tell which addresses its pods
+// may have, or not which they have.
+var ErrOtherIPAM = errors.New("the node's files do not tell the range of its pods' addresses")
 
 // PoolOf finds the addresses of a network.
 func PoolOf(h *host.Host, n Network) (Pool, error) {
@@ -51,7 +52,7 @@ func PoolOf(h *host.Host, n Network) (Pool, error) {
 			sets, err := flannelSets(h)
 			return Pool{Network: n.Name, Dir: path.Join(dataDir, n.Name), Sets: sets}, err
 		case p.IPAM != nil:
-			return Pool{}, fmt.Errorf("%w: %s does, or the runtime tells the plugin its range", ErrOtherIPAM, p.IPAM.Type)
+			return Pool{}, fmt.Errorf("%w: %s has it from elsewhere", ErrOtherIPAM, p.IPAM.Type)
 		}
 	}
 	return Pool{}, fmt.Errorf("%w: the network %s has a way of its own", ErrOtherIPAM, n.Name)

@@ -34,20 +34,24 @@ type lateDisk struct {
 	await time.Duration // of the requests completed between the last two looks that saw some
 	// Since then each look has found its requests late; 0: the last one has not.
 	since time.Duration
-	begin diskStats // the counters then
+	done  uint64        // how many were completed since
+	took  time.Duration // all of these together
 }
 
 // seen takes in a sample; before is the boot time of the last one.
 func (d lateDisk) seen(s diskStats, before time.Duration, th DiskWait) lateDisk {
-	done := risen(d.last.completed, s.completed)
+	done, took := risen(d.last.completed, s.completed), time.Duration(s.waited-d.last.waited)*time.Millisecond
 	switch {
 	case done > 0:
-		d.await = average(risen(d.last.waited, s.waited), done)
+		d.await = average(took, done)
 		if d.await < th.Over {
 			d.since = 0
-		} else if d.since == 0 {
-			d.since, d.begin = before, d.last
+			break
 		}
+		if d.since == 0 {
+			d.since, d.done, d.took = before, 0, 0
+		}
+		d.done, d.took = d.done+done, d.took+took
 	case s.inFlight == 0: // nobody asks it anything
 		d.since, d.await = 0, 0
 	}
@@ -55,9 +59,9 @@ func (d lateDisk) seen(s diskStats, before time.Duration, th DiskWait) lateDisk 
 	return d
 }
 
-// average is that of n requests which took so many ms together.
-func average(ms, n uint64) time.Duration {
-	return time.Duration(float64(ms) / float64(n) * float64(time.Millisecond))
+// average is that of n requests, at least one, which took so long together.
+func average(took time.Duration, n uint64) time.Duration {
+	return time.Duration(float64(took) / float64(n))
 }
 
 func evaluateDiskWait(name string, d lateDisk, now time.Duration, th DiskWait) problem.Result {
@@ -68,15 +72,10 @@ func evaluateDiskWait(name string, d lateDisk, now time.Duration, th DiskWait) p
 	if d.since == 0 || now-d.since < th.For {
 		return r
 	}
-	done := risen(d.begin.completed, d.last.completed)
-	if done == 0 { // its counters were reset
-		return r
-	}
-	mean := average(risen(d.begin.waited, d.last.waited), done)
 	r.Verdicts = append(r.Verdicts, problem.Verdict{
 		Kind: problem.IOStall, Subject: name, State: problem.Wrong, Severity: problem.Warning, Scope: problem.NodeScope,
 		Message:  fmt.Sprintf("requests to %s take more than %v on average, for more than %v", name, th.Over, th.For),
-		Evidence: []string{fmt.Sprintf("%s: the %d requests that %s has completed within the last %v took %v on average", diskstatsFile, done, name, (now - d.since).Round(time.Second), mean.Round(time.Millisecond))},
+		Evidence: []string{fmt.Sprintf("%s: the %d requests that %s has completed within the last %v took %v on average", diskstatsFile, d.done, name, (now - d.since).Round(time.Second), average(d.took, d.done).Round(time.Millisecond))},
 		Touches:  []problem.Ref{ref},
 	})
 	return r

@@ -205,15 +205,20 @@ func TestDiskWait(t *testing.T) {
 	th := NewPressure().Thresholds.Disk
 	slow := func(minutes int) (all []diskStats) {
 		for i := range minutes + 1 {
-			all = append(all, diskStats{completed: uint64(100 * i), waited: uint64(60_000 * i)})
+			all = append(all, diskStats{completed: uint64(100 * i), waited: uint32(60_000 * i)})
 		}
 		return all
+	}
+	var wraps []diskStats // after two minutes
+	for i, s := range slow(6) {
+		wraps = append(wraps, diskStats{completed: s.completed, waited: uint32(1<<32 - 150_000 + 60_000*i)})
 	}
 	for _, tc := range []struct {
 		name  string
 		looks []diskStats
 		want  problem.Severity
 	}{
+		{"late, and the time wraps around", wraps, problem.Warning},
 		{"fast", []diskStats{{}, {100, 900, 0, 0}, {200, 1800, 0, 0}}, 0},
 		{"late for five minutes", slow(5), problem.Warning},
 		{"late for four", slow(4), 0},

@@ -17,7 +17,7 @@ const diskstatsFile = "/proc/diskstats"
 // (Documentation/admin-guide/iostats.rst).
 type diskStats struct {
 	completed uint64 // requests of any kind: reads, writes, discards, flushes
-	waited    uint64 // ms, the time that they took, added up
+	waited    uint32 // ms, the time that they took, added up; it wraps around, as its parts do
 	inFlight  uint64 // at this moment
 	busy      uint64 // ms during which any was in flight
 }
@@ -43,12 +43,12 @@ func parseDiskstats(raw []byte) (map[string]diskStats, error) {
 			}
 			n[i] = v
 		}
-		s := diskStats{completed: n[3] + n[7], waited: n[6] + n[10], inFlight: n[11], busy: n[12]}
+		s := diskStats{completed: n[3] + n[7], waited: uint32(n[6] + n[10]), inFlight: n[11], busy: n[12]}
 		if len(f) >= 18 {
-			s.completed, s.waited = s.completed+n[14], s.waited+n[17]
+			s.completed, s.waited = s.completed+n[14], s.waited+uint32(n[17])
 		}
 		if len(f) >= 20 {
-			s.completed, s.waited = s.completed+n[18], s.waited+n[19]
+			s.completed, s.waited = s.completed+n[18], s.waited+uint32(n[19])
 		}
 		all[f[2]] = s
 	}

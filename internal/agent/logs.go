@@ -91,7 +91,7 @@ func (a *Agent) newLogReader(from cursors, back time.Duration, first bool) *logR
 // journal file has none, which is no blindness.
 func (l *logReader) openJournal() {
 	h, dirs := l.agent.node.Host, l.agent.config.JournalDirs
-	exists := func(dir string) bool { return mayHoldJournal(h.Path(dir), 1) }
+	exists := func(dir string) bool { return mayHoldJournal(h.Locate(dir), 1) }
 	if l.journal == nil && slices.ContainsFunc(dirs, exists) {
 		l.journal = newJournalSource(h, dirs, l.kmsg == nil, l.back, l.from.Journal)
 	}

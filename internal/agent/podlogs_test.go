@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/nodevitals/nodevitals/internal/config"
 	"github.com/nodevitals/nodevitals/internal/host"
+	"github.com/nodevitals/nodevitals/internal/journal"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
@@ -29,6 +31,23 @@ func readerOn(t *testing.T, root string) *logReader {
 	l := New(h, c, "test").newLogReader(cursors{}, 0, true)
 	t.Cleanup(l.close)
 	return l
+}
+
+// TestJournalBehindALink: a link in the host's root is the host's, also where that is
+// mounted elsewhere.
+func TestJournalBehindALink(t *testing.T) {
+	root := t.TempDir()
+	make1(t, root, "/data/log/journal/0123456789abcdef0123456789abcdef/system.journal", func(p string) error { return os.WriteFile(p, []byte("garbage"), 0o600) })
+	make1(t, root, "/var/log", func(p string) error { return os.Symlink("/data/log", p) })
+	l := readerOn(t, root)
+	l.agent.config.JournalDirs = []string{"/var/log/journal"}
+	if l.openJournal(); l.journal == nil {
+		t.Fatal("it is not found")
+	}
+	_ = l.journal.poll(func(*journal.Record, bool) error { return nil })
+	if blind := l.journal.blind(time.Now()); !strings.Contains(blind, "/data/log/journal/") {
+		t.Errorf("it is not read: %q", blind)
+	}
 }
 
 // TestPodLogTricks: whoever may write below /var/log/pods has nothing else read,

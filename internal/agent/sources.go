@@ -45,7 +45,7 @@ type journalSource struct {
 func newJournalSource(h *host.Host, dirs []string, kernel bool, since time.Time, from *journalfile.Cursor) *journalSource {
 	var paths []string
 	for _, d := range dirs {
-		paths = append(paths, h.Path(d))
+		paths = append(paths, h.Locate(d))
 	}
 	s := &journalSource{reader: journalfile.NewReader(paths, journalfile.Options{}), kernel: kernel}
 	if from != nil {

@@ -20,6 +20,10 @@ func (h *Host) Resolve(p string) string {
 	return h.RealPath(p)
 }
 
+// Locate is where we find the host's path p, with its links followed by Resolve: for
+// the calls that do not go through Open, which has the kernel follow them.
+func (h *Host) Locate(p string) string { return h.Path(h.Resolve(p)) }
+
 // RealPath is Resolve also on our own root: the path without any link.
 func (h *Host) RealPath(p string) string {
 	p = path.Join("/", p)

@@ -146,7 +146,7 @@ func podFolder(h *host.Host, s kubelet.Settings, uid string) bool {
 	if uid == "" || uid != path.Base(uid) || !s.Found {
 		return false
 	}
-	_, err := os.Lstat(h.Path(path.Join(kubeletRoot(s, nil), "pods", uid)))
+	_, err := os.Lstat(h.Locate(path.Join(kubeletRoot(s, nil), "pods", uid)))
 	return err == nil
 }
 

@@ -97,7 +97,7 @@ func (p *Reboot) look(ctx context.Context, h *host.Host) (*bootBefore, string, e
 		return nil, "the machine has no id, and so no journal that it keeps", nil
 	}
 	dir := path.Join("/var/log/journal", machine)
-	files, err := systemJournals(h.Path(dir))
+	files, err := systemJournals(h.Locate(dir))
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(files) == 0 {
 		return nil, "the journal is not kept over a reboot: there is nothing in " + dir, nil
 	}

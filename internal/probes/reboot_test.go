@@ -79,4 +79,14 @@ func TestRebootNotApplicable(t *testing.T) {
 	if _, err := NewReboot().Run(t.Context(), n); err == nil || errors.As(err, &na) {
 		t.Errorf("a damaged journal: %v", err)
 	}
+
+	// A link in the host's root is the host's, also where that is mounted elsewhere.
+	linked := tree(t, files)
+	linked.Host.Clock = clock
+	writeFile(t, linked.Host.Root(), "/etc/machine-id", "0123456789abcdef0123456789abcdef\n")
+	writeFile(t, linked.Host.Root(), "/data/log/journal/0123456789abcdef0123456789abcdef/system.journal", "garbage")
+	symlink(t, linked, "/data/log", "/var/log")
+	if _, err := NewReboot().Run(t.Context(), linked); err == nil || errors.As(err, &na) {
+		t.Errorf("a damaged journal behind a link: %v", err)
+	}
 }

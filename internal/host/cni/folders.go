@@ -95,7 +95,7 @@ func Load(h *host.Host, f Folders) (Config, error) {
 func (c *Config) look(h *host.Host, dirs []string, plugin string) {
 	to := &c.Missing
 	if slices.ContainsFunc(dirs, func(dir string) bool {
-		info, err := os.Stat(h.Path(h.Resolve(path.Join(dir, plugin))))
+		info, err := os.Stat(h.Locate(path.Join(dir, plugin)))
 		// One that we may not look at may be there.
 		return err == nil && info.Mode().IsRegular() || err != nil && !errors.Is(err, fs.ErrNotExist)
 	}) {

@@ -67,7 +67,7 @@ func Find(h *host.Host, s kubelet.Settings) Endpoint {
 }
 
 // Path is where we find the endpoint's socket.
-func (e Endpoint) Path(h *host.Host) string { return h.Path(h.Resolve(e.Socket)) }
+func (e Endpoint) Path(h *host.Host) string { return h.Locate(e.Socket) }
 
 // socketOf is the path of an endpoint such as unix:///run/crio/crio.sock; empty for
 // one that is no unix socket. /var/run is /run, by one name in all messages.
@@ -86,6 +86,6 @@ func socketOf(endpoint string) string {
 }
 
 func exists(h *host.Host, p string) bool {
-	_, err := os.Stat(h.Path(h.Resolve(p)))
+	_, err := os.Stat(h.Locate(p))
 	return err == nil || !os.IsNotExist(err)
 }

@@ -36,11 +36,15 @@ func (h *Host) confine(root string) error {
 func (h *Host) Unconfined() string { return h.unconfined }
 
 // Open opens the host's file p for reading and returns its descriptor, which the
-// caller closes. A FIFO that stands where a file should is no reason to hang.
+// caller closes. A relative path starts at the root, where systemd starts its
+// services. A FIFO that stands where a file should is no reason to hang.
 func (h *Host) Open(p string) (int, error) { return h.open(p, unix.O_NONBLOCK) }
 
 func (h *Host) open(p string, flags int) (int, error) {
 	flags |= unix.O_RDONLY | unix.O_CLOEXEC
+	if !strings.HasPrefix(p, "/") {
+		p = "/" + p
+	}
 	switch {
 	case h.Own():
 		return openRetry(p, flags)

@@ -74,7 +74,7 @@ type resolvConf struct {
 }
 
 func readResolvConf(h *host.Host, file string) (resolvConf, error) {
-	raw, err := h.ReadFile(h.Resolve(file))
+	raw, err := h.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return resolvConf{file: file, missing: true}, nil
 	} else if err != nil {

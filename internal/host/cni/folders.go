@@ -73,7 +73,7 @@ func Load(h *host.Host, f Folders) (Config, error) {
 		return Config{}, fmt.Errorf("%w in %s", ErrNoConfig, f.Conf)
 	}
 	c := Config{File: path.Join(f.Conf, names[0])}
-	b, err := h.ReadFile(h.Resolve(c.File))
+	b, err := h.ReadFile(c.File)
 	if err == nil && len(b) > maxConf {
 		err = errors.New("it is larger than 1 MiB")
 	}
@@ -109,7 +109,7 @@ func (c *Config) look(h *host.Host, dirs []string, plugin string) {
 // confFiles are the names of the configurations in a folder, in the order in which
 // runtimes take them (libcni.ConfFiles).
 func confFiles(h *host.Host, dir string) ([]string, error) {
-	names, err := h.ReadDirNames(h.Resolve(dir))
+	names, err := h.ReadDirNames(dir)
 	names = slices.DeleteFunc(names, func(n string) bool {
 		switch path.Ext(n) {
 		case ".conf", ".conflist", ".json":

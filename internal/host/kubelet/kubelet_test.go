@@ -212,8 +212,13 @@ func TestLinksStayBelowTheRoot(t *testing.T) {
 		"/abs": "/data/f", "/up": "/data/f", "/x/y/rel/f": "/data/f", "/chain": "/data/f",
 		"/data/f": "/data/f", "/absent/x": "/absent/x", "data/f": "/data/f", "/": "/",
 	} {
-		if got := r.resolve(name); got != want {
-			t.Errorf("resolve(%q) = %q, want %q", name, got, want)
+		if got := h.Resolve(name); got != want {
+			t.Errorf("Resolve(%q) = %q, want %q", name, got, want)
+		}
+	}
+	for _, name := range []string{"/abs", "/up", "/x/y/rel/f", "data/f"} {
+		if b, err := r.read(name); string(b) != "inside" {
+			t.Errorf("%s: %q, %v", name, b, err)
 		}
 	}
 }

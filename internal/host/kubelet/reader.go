@@ -27,7 +27,7 @@ type reader struct {
 
 // read reads the host's file name and notes that it counts.
 func (r *reader) read(name string) ([]byte, error) {
-	b, err := r.h.ReadFile(r.resolve(name))
+	b, err := r.h.ReadFile(name)
 	if err == nil && len(b) > maxFile {
 		err = errTooLarge
 	}
@@ -52,14 +52,13 @@ func (r *reader) readIfThere(name string) (b []byte, ok bool, err error) {
 // exists tells whether the host has the file, even as a link to nothing.
 func (r *reader) exists(name string) bool {
 	dir, base := path.Split(name)
-	_, err := os.Lstat(path.Join(r.h.Path(r.resolve(dir)), base))
+	_, err := os.Lstat(path.Join(r.h.Locate(dir), base))
 	return err == nil
 }
 
 // list is the names in the host's folder dir, sorted.
 func (r *reader) list(dir string) ([]string, error) {
-	// With the dot, what is no folder is refused, and a FIFO not waited for.
-	names, err := r.h.ReadDirNames(r.resolve(dir) + "/.")
+	names, err := r.h.ReadDirNames(dir)
 	if err != nil {
 		return nil, named(err, dir)
 	}
@@ -105,7 +104,3 @@ func named(err error, name string) error {
 	}
 	return &fs.PathError{Op: "read", Path: name, Err: err}
 }
-
-// resolve follows symbolic links within the host's root. A relative name starts at
-// the root, where systemd starts its services.
-func (r *reader) resolve(name string) string { return r.h.Resolve(name) }

@@ -28,7 +28,7 @@ func loaded(h *host.Host, module string) (bool, error) {
 	}
 	// A list that is not there cannot tell; kernels with it built in are rare, but
 	// to be silent about them would be wrong.
-	builtin, err := h.ReadFile(h.Resolve("/lib/modules/" + release + "/modules.builtin"))
+	builtin, err := h.ReadFile("/lib/modules/" + release + "/modules.builtin")
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	}

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -13,6 +11,7 @@ import (
 
 	"github.com/nodevitals/nodevitals/internal/host/mounts"
 	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/test/unprivileged"
 )
 
 // heldFile is a descriptor of a process: the text of its link, the id of its mount
@@ -146,33 +145,14 @@ func TestDeletedFilesDenied(t *testing.T) {
 	watched.usage = func(mounts.Mount) (mounts.Usage, error) { return gib(5, 50), nil }
 	p := NewDeletedFiles(watched)
 	p.stat = stat
-	for dir, mode := range map[string]os.FileMode{n.Host.Path("/proc/100/fd"): 0, filepath.Join(n.Host.Root(), ".."): 0o755} {
-		if err := os.Chmod(dir, mode); err != nil {
-			t.Fatal(err)
-		}
+	closed := n.Host.Path("/proc/100/fd")
+	if err := os.Chmod(closed, 0); err != nil {
+		t.Fatal(err)
 	}
-	asNobody(t)
+	t.Cleanup(func() { _ = os.Chmod(closed, 0o700) }) // else it cannot be removed
+	unprivileged.Test(t)
 	r, err := p.Run(t.Context(), n)
 	if err != nil || !strings.Contains(r.Partial, "1 processes may not be read") {
 		t.Errorf("%+v, %v", r, err)
-	}
-}
-
-// asNobody takes root's right to read everything from this thread until the end
-// of the test; who is not root does not have it.
-func asNobody(t *testing.T) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		return
-	}
-	runtime.LockOSThread()
-	t.Cleanup(func() {
-		if _, err := unix.SetfsuidRetUid(0); err != nil {
-			t.Error(err)
-		}
-		runtime.UnlockOSThread()
-	})
-	if _, err := unix.SetfsuidRetUid(65534); err != nil {
-		t.Fatal(err)
 	}
 }

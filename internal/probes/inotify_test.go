@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/test/unprivileged"
 )
 
 // fakeProcess is a process of a fixture tree.
@@ -268,9 +269,7 @@ func TestTryInotifyOutOfDescriptors(t *testing.T) {
 }
 
 func TestInotifyNotRoot(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("SKIPPED: root may read what this test closes")
-	}
+	unprivileged.Test(t)
 	n := inotifyTree(t, 100, 1000,
 		fakeProcess{pid: 5, comm: "a", instances: many(1, 1)}, fakeProcess{pid: 6, comm: "b"}, fakeProcess{pid: 7, comm: "c"})
 	for _, pid := range []string{"5", "6", "7"} {

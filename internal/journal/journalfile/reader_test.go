@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nodevitals/nodevitals/internal/journal"
+	"github.com/nodevitals/nodevitals/test/unprivileged"
 )
 
 const machine = "fedcba9876543210fedcba9876543210"
@@ -325,18 +326,14 @@ func TestHealth(t *testing.T) {
 			}
 		}, blind: " is not readable: not a directory"},
 		"no right to read": {make: func(t *testing.T, dir string) {
-			if os.Getuid() == 0 {
-				t.Skip("root may read everything")
-			}
+			unprivileged.Test(t)
 			good(t, dir)
 			if err := os.Chmod(filepath.Join(dir, machine, "system.journal"), 0); err != nil {
 				t.Fatal(err)
 			}
 		}, blind: "system.journal is not readable: permission denied"},
 		"no right to the folder": {make: func(t *testing.T, dir string) {
-			if os.Getuid() == 0 {
-				t.Skip("root may read everything")
-			}
+			unprivileged.Test(t)
 			if err := os.Chmod(dir, 0); err != nil {
 				t.Fatal(err)
 			}

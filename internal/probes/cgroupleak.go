@@ -169,7 +169,8 @@ func populatedMemory(n *Node, at string, v2 bool) (bool, error) {
 	if v2 {
 		return n.Cgroups.Populated(at)
 	}
-	procs, err := n.Host.ReadFile(n.Cgroups.File(cgroup.ControllerMemory, at, "cgroup.procs"))
+	var buf [512]byte // most have no process or a few
+	procs, err := n.Host.ReadSmall(n.Cgroups.File(cgroup.ControllerMemory, at, "cgroup.procs"), buf[:])
 	if gone(err) {
 		err = cgroup.ErrAbsent
 	}

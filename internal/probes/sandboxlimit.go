@@ -47,12 +47,12 @@ func (p *SandboxLimit) Run(ctx context.Context, n *Node) (problem.Result, error)
 		if !ok || told[uid] {
 			return nil
 		}
-		m, err := n.Cgroups.Memory(path)
-		small := err == nil && m.Max < p.Thresholds.Bytes // it may be gone
+		limit, err := n.Cgroups.MemoryMax(path)
+		small := err == nil && limit < p.Thresholds.Bytes // it may be gone
 		if !small {
 			return nil
 		}
-		s := sandboxLimit{owner: n.Owners.OfCgroup(path), limit: m.Max, file: n.Cgroups.File(cgroup.ControllerMemory, path, limitFile(n.Cgroups))}
+		s := sandboxLimit{owner: n.Owners.OfCgroup(path), limit: limit, file: n.Cgroups.File(cgroup.ControllerMemory, path, limitFile(n.Cgroups))}
 		// What cannot be read of one that vanishes right now does not matter.
 		s.events, _ = n.Cgroups.MemoryEvents(path)
 		s.lives, _ = n.Cgroups.Populated(path)

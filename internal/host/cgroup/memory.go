@@ -25,15 +25,28 @@ func (t *Tree) Memory(path string) (m Memory, err error) {
 	if err != nil {
 		return m, err
 	}
-	current, limit := "memory.usage_in_bytes", "memory.limit_in_bytes"
+	current := "memory.usage_in_bytes"
 	if h.v2 {
-		current, limit = "memory.current", "memory.max"
+		current = "memory.current"
 	}
 	if m.Current, err = t.value(h, path, current); err != nil {
 		return m, err
 	}
-	m.Max, err = t.value(h, path, limit)
+	m.Max, err = t.MemoryMax(path)
 	return m, err
+}
+
+// MemoryMax reads the limit alone.
+func (t *Tree) MemoryMax(path string) (uint64, error) {
+	h, err := t.of(ControllerMemory)
+	if err != nil {
+		return 0, err
+	}
+	limit := "memory.limit_in_bytes"
+	if h.v2 {
+		limit = "memory.max"
+	}
+	return t.value(h, path, limit)
 }
 
 // WorkingSet is the usage less the page cache that can be dropped at once

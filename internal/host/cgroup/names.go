@@ -33,15 +33,15 @@ func PodOf(path string) (uid string, ok bool) {
 func cutPod(path string) (uid, below string, ok bool) {
 	inKubepods := false
 	for at := path; at != ""; {
-		var e string
-		e, at, _ = strings.Cut(at, "/")
+		e, next, _ := strings.Cut(at, "/")
 		// If the two drivers differ, kubelet's slice and the container make one
 		// element: kubepods-podU_I_D.slice:cri-containerd:ID.
-		e, container, _ := strings.Cut(e, ":")
+		e, _, _ = strings.Cut(e, ":")
 		if uid, ok := podElement(e, inKubepods); ok {
-			return uid, container + "/" + at, true
+			return uid, at[len(e):], true
 		}
 		inKubepods = inKubepods || isKubepodsElement(e)
+		at = next
 	}
 	return "", "", false
 }

@@ -24,13 +24,15 @@ func bounded(raw []byte) string {
 
 // readUint reads a file that holds one number.
 func readUint(h *host.Host, path string) (uint64, error) {
-	s, err := h.ReadString(path)
+	var buf [64]byte // some are read of each of thousands of cgroups
+	b, err := h.ReadSmall(path, buf[:])
 	if err != nil {
 		return 0, err
 	}
-	n, err := strconv.ParseUint(s, 10, 64)
+	b = bytes.TrimSpace(b)
+	n, err := strconv.ParseUint(string(b), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %q is not a number", path, bounded([]byte(s)))
+		return 0, fmt.Errorf("%s: %q is not a number", path, bounded(b))
 	}
 	return n, nil
 }

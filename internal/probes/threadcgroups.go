@@ -5,6 +5,7 @@ package probes
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"strings"
 
 	"github.com/nodevitals/nodevitals/internal/host/cgroup"
@@ -12,7 +13,7 @@ import (
 
 type limitedCgroup struct {
 	path string
-	cgroup.PIDs
+	remembered
 }
 
 // refusal is a cgroup whose counter of refused forks rose, and whose limit it was.
@@ -27,7 +28,8 @@ type refusal struct {
 // limitMemory remembers the cgroups from run to run. With thousands of them the
 // system calls are what the probe costs, and most of the answers are known.
 type limitMemory struct {
-	cgroups map[string]remembered
+	cgroups map[uint64]remembered // by the hash of the path, which is ten times as long
+	seed    maphash.Seed
 	runs    int
 }
 
@@ -37,6 +39,9 @@ type remembered struct {
 	// settled: the limit was seen twice. kubelet and systemd set it right after
 	// they made the cgroup.
 	settled bool
+	// refused is what its counter of refused forks told when it was last read; told: it was.
+	refused uint64
+	told    bool
 }
 
 // thorough is every how many runs nothing is skipped: limits that were changed
@@ -50,12 +55,12 @@ const hot = 0.5
 // cgroupScan is one walk over the cgroups.
 type cgroupScan struct {
 	*threadSample
-	tree   *cgroup.Tree
-	before *threadSample
-	all    bool // skip nothing
-	known  map[string]remembered
-	next   map[string]remembered
-	above  []ancestor // of the cgroup that is visited, the highest first
+	tree  *cgroup.Tree
+	all   bool                  // skip nothing
+	known map[uint64]remembered // nil at the first look
+	next  map[uint64]remembered
+	seed  maphash.Seed
+	above []ancestor // of the cgroup that is visited, the highest first
 }
 
 // ancestor is a cgroup that says something about all below it.
@@ -69,10 +74,10 @@ type ancestor struct {
 
 // readCgroups reads the number of tasks of every cgroup that has a limit, and
 // the refusals of those that a limit binds: their own, or one above them.
-func (s *threadSample) readCgroups(ctx context.Context, t *cgroup.Tree, m *limitMemory, before *threadSample) error {
+func (s *threadSample) readCgroups(ctx context.Context, t *cgroup.Tree, m *limitMemory) error {
 	scan := cgroupScan{
-		threadSample: s, tree: t, before: before,
-		all: m.runs%thorough == 0, known: m.cgroups, next: make(map[string]remembered, len(m.cgroups)),
+		threadSample: s, tree: t,
+		all: m.runs%thorough == 0, known: m.cgroups, next: make(map[uint64]remembered, len(m.cgroups)), seed: m.seed,
 		above: []ancestor{{path: "/", current: s.threads}},
 	}
 	var failed error
@@ -97,11 +102,7 @@ func (s *cgroupScan) visit(path string) error {
 	if err != nil {
 		return err
 	}
-	s.next[path] = here
 	limited := here.Limited()
-	if limited {
-		s.cgroups = append(s.cgroups, limitedCgroup{path, here.PIDs})
-	}
 	if limited || counted {
 		up.path, up.bound, up.hot = path, up.bound || limited, up.hot || limited && here.Fraction() >= hot
 		if counted {
@@ -110,20 +111,21 @@ func (s *cgroupScan) visit(path string) error {
 		s.above = append(s.above, up)
 	}
 	if up.bound && (s.all || up.hot) {
-		return s.readRefusals(path)
+		err = s.readRefusals(path, &here)
 	}
-	if s.before != nil {
-		if n, ok := s.before.counters[path]; ok {
-			s.counters[path] = n
-		}
+	s.next[s.key(path)] = here
+	if limited {
+		s.cgroups = append(s.cgroups, limitedCgroup{path, here})
 	}
-	return nil
+	return err
 }
+
+func (s *cgroupScan) key(path string) uint64 { return maphash.String(s.seed, path) }
 
 // measure reads a cgroup's limit and its number of tasks, as far as they are not
 // known well enough. counted says that the latter was read just now.
 func (s *cgroupScan) measure(path string, up ancestor) (here remembered, counted bool, err error) {
-	here, seen := s.known[path]
+	here, seen := s.known[s.key(path)]
 	// What cannot have half of its limit, because all above it has less, is not
 	// hot, whatever its own number has become since.
 	near := here.Limited() && float64(up.current) >= hot*float64(here.Max)
@@ -148,19 +150,18 @@ func holdsMany(path string) bool {
 	return strings.Count(path, "/") == 1 && path != "/" || cgroup.IsKubepods(path) || cgroup.IsQoS(path)
 }
 
-func (s *cgroupScan) readRefusals(path string) error {
+func (s *cgroupScan) readRefusals(path string, here *remembered) error {
 	r, err := s.tree.Refusals(path) // absent before Linux 4.14
 	if err != nil {
 		return err
 	}
-	s.counters[path] = r.Count
-	file := "pids.events"
+	before, file := here.refused, "pids.events"
+	here.refused, here.told = r.Count, true
 	if r.HasLocal {
 		// The count of descendants is in Count, too: it is theirs to tell.
-		s.counters[path] = r.Local
-		file = "pids.events.local"
+		here.refused, file = r.Local, "pids.events.local"
 	}
-	s.refused(path, file)
+	s.refused(path, file, before, here.refused)
 	return nil
 }
 
@@ -168,22 +169,19 @@ func (s *cgroupScan) readRefusals(path string) error {
 // counted and is under a limit that is full right now: the next fork is refused,
 // too, and a program that retries now and then must not make the verdict flap. A
 // counter alone tells of something that may be long over.
-func (s *cgroupScan) refused(path, file string) {
-	total := s.counters[path]
+func (s *cgroupScan) refused(path, file string, before, total uint64) {
 	if total == 0 {
 		return
 	}
 	var times uint64
-	if s.before != nil {
-		if old := s.before.counters[path]; old <= total {
-			times = total - old
-		}
+	if s.known != nil && before <= total {
+		times = total - before
 	}
 	limiter, pids, err := s.tree.Limiter(path)
 	if err != nil || times == 0 && !pids.Full() {
 		return // err: it was refused by a limit that is gone
 	}
-	if old, seen := s.known[limiter]; seen && old.Max < pids.Max && pids.Fraction() < hot {
+	if old, seen := s.known[s.key(limiter)]; seen && old.Max < pids.Max && pids.Fraction() < hot {
 		return // it was refused by the limit before, which was raised since
 	}
 	s.refusals = append(s.refusals, refusal{

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,7 +21,6 @@ import (
 // the probe says which one it was.
 type Threads struct {
 	Thresholds ThreadsThresholds
-	last       *threadSample
 	limits     limitMemory
 }
 
@@ -35,7 +35,7 @@ type ThreadsThresholds struct {
 
 // NewThreads is the probe with its default thresholds.
 func NewThreads() *Threads {
-	return &Threads{Thresholds: ThreadsThresholds{
+	return &Threads{limits: limitMemory{seed: maphash.MakeSeed()}, Thresholds: ThreadsThresholds{
 		// A runaway pool adds hundreds of threads a second: 80 % of 32,768 leaves
 		// half a minute, at 95 % every new pod may be the one that fails.
 		Node: Levels{Warning: 80, Critical: 95},
@@ -59,8 +59,6 @@ type threadSample struct {
 	threads, pidMax, threadsMax uint64
 	// cgroups are those with a limit of their own, in the order of the walk.
 	cgroups []limitedCgroup
-	// counters has the forks refused so far by the count of each cgroup.
-	counters map[string]uint64
 	// refusals are those since the sample before, one for each cgroup that counted.
 	refusals []refusal
 }
@@ -78,11 +76,10 @@ func (p *Threads) Run(ctx context.Context, n *Node) (problem.Result, error) {
 	case !n.Cgroups.Has(cgroup.ControllerPIDs):
 		r.Verdicts = undecided(problem.NotApplicable, "the kernel has no pids cgroup controller", p.cgroupKinds()...)
 	default:
-		if err := cur.readCgroups(ctx, n.Cgroups, &p.limits, p.last); err != nil {
+		if err := cur.readCgroups(ctx, n.Cgroups, &p.limits); err != nil {
 			r.Partial = err.Error()
 		}
 	}
-	p.last = cur
 	found := evaluateThreads(cur, n, p.Thresholds)
 	r.Measurements = found.Measurements
 	r.Verdicts = append(r.Verdicts, found.Verdicts...)
@@ -108,7 +105,7 @@ func readNodeThreads(h *host.Host) (*threadSample, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &threadSample{counters: map[string]uint64{}}
+	s := &threadSample{}
 	if s.threads, err = parseLoadavgThreads(raw); err != nil {
 		return nil, err
 	}
@@ -160,7 +157,7 @@ func evaluateThreads(s *threadSample, n *Node, th ThreadsThresholds) problem.Res
 		if sev == 0 && i >= maxMeasured && !isKubernetesUnit(c.path) {
 			continue
 		}
-		kind, m := cgroupMeasurement(n, s, c)
+		kind, m := cgroupMeasurement(n, c)
 		r.Measurements = append(r.Measurements, m)
 		if sev == 0 {
 			continue
@@ -261,7 +258,7 @@ func isKubernetesUnit(path string) bool {
 	return strings.HasSuffix(name, ".service") && slices.Contains(kubernetesUnits(), name)
 }
 
-func cgroupMeasurement(n *Node, s *threadSample, c limitedCgroup) (problem.Kind, problem.Measurement) {
+func cgroupMeasurement(n *Node, c limitedCgroup) (problem.Kind, problem.Measurement) {
 	kind, resource := problem.CgroupPIDsNearLimit, "cgroup_pids"
 	if isKubernetesUnit(c.path) {
 		kind, resource = problem.UnitTasksNearLimit, "unit_tasks"
@@ -271,8 +268,9 @@ func cgroupMeasurement(n *Node, s *threadSample, c limitedCgroup) (problem.Kind,
 		Used: float64(c.Current), Max: float64(c.Max), Unit: problem.Threads,
 		Touches: []problem.Ref{problem.NewRef(problem.RefCgroup, c.path)},
 	}
-	if count, ok := s.counters[c.path]; ok {
-		m.Refused = &count
+	if c.told {
+		refused := c.refused
+		m.Refused = &refused
 	}
 	return kind, m
 }

@@ -14,7 +14,8 @@ import (
 // No machine has 2^62 bytes.
 const noLimitFrom = 1 << 62
 
-// parseValue reads a file of one number, or of "max", which is NoLimit.
+// parseValue reads a file of one number, or of "max", which is NoLimit. An error has
+// a copy of b, as that of parseFlat: so the reader's buffer needs no heap.
 func parseValue(b []byte) (uint64, error) {
 	b = bytes.TrimSpace(b)
 	if string(b) == "max" {
@@ -22,7 +23,7 @@ func parseValue(b []byte) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(string(b), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("not a number: %.40q", b)
+		return 0, fmt.Errorf("not a number: %.40q", string(b))
 	}
 	if n >= noLimitFrom {
 		return NoLimit, nil
@@ -41,7 +42,7 @@ func parseFlat(b []byte, take func(key string, value uint64)) error {
 		key, value, _ := bytes.Cut(line, []byte(" "))
 		n, err := strconv.ParseUint(string(value), 10, 64)
 		if err != nil {
-			return fmt.Errorf("not a key and a number: %.80q", line)
+			return fmt.Errorf("not a key and a number: %.80q", string(line))
 		}
 		take(string(key), n)
 	}

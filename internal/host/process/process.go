@@ -162,10 +162,17 @@ func ParseStat(b []byte) (p Process, err error) {
 	}
 	p.Comm = printable(b[open+1 : end])
 	// The fields are numbered as in proc_pid_stat(5), from 3 on.
-	fields := bytes.Fields(b[end+1:])
+	var fields [42 - 2][]byte
+	count := 0
+	for f := range bytes.FieldsSeq(b[end+1:]) {
+		fields[count] = f
+		if count++; count == len(fields) {
+			break
+		}
+	}
 	field := func(n int) []byte { return fields[n-3] }
-	if len(fields) < 42-2 || len(field(3)) != 1 {
-		return Process{}, fmt.Errorf("%d fields after the name, fewer than 40, or no state: %.80q", len(fields), b)
+	if count < len(fields) || len(field(3)) != 1 {
+		return Process{}, fmt.Errorf("%d fields after the name, fewer than 40, or no state: %.80q", count, b)
 	}
 	number := func(n int) (v uint64) {
 		v, e := strconv.ParseUint(string(field(n)), 10, 64)

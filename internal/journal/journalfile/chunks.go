@@ -8,6 +8,9 @@ const (
 	// chunkCount: a scan wants the part with the records, the part with the list
 	// of records, and now and then an old part with a repeated field.
 	chunkCount = 24
+	// chunksKept stay when what was in them is forgotten: to follow a few files that
+	// are written to takes no more.
+	chunksKept = 8
 )
 
 type chunks struct {
@@ -39,13 +42,7 @@ func (c *chunks) get(tag uint64) []byte {
 
 // load reads a chunk from src in place of one that was not used lately.
 func (c *chunks) load(tag uint64, src source, off int64) ([]byte, error) {
-	// Second chance: what was used since the hand last came by stays.
-	for c.used[c.hand] {
-		c.used[c.hand] = false
-		c.hand = (c.hand + 1) % chunkCount
-	}
-	i := c.hand
-	c.hand = (c.hand + 1) % chunkCount
+	i := c.place()
 	if c.bufs[i] == nil {
 		c.bufs[i] = make([]byte, chunkSize)
 	}
@@ -59,11 +56,32 @@ func (c *chunks) load(tag uint64, src source, off int64) ([]byte, error) {
 	return c.bufs[i], nil
 }
 
+// place is where the next chunk goes.
+func (c *chunks) place() int {
+	for i, t := range c.tags {
+		if t == 0 {
+			return i
+		}
+	}
+	// Second chance: what was used since the hand last came by stays.
+	for c.used[c.hand] {
+		c.used[c.hand] = false
+		c.hand = (c.hand + 1) % chunkCount
+	}
+	i := c.hand
+	c.hand = (c.hand + 1) % chunkCount
+	return i
+}
+
 // forget drops all chunks of a file: it has been written to.
 func (c *chunks) forget(file uint32) {
 	for i, t := range c.tags {
-		if uint32(t>>40) == file {
-			c.tags[i], c.used[i] = 0, false
+		if uint32(t>>40) != file {
+			continue
+		}
+		c.tags[i], c.used[i] = 0, false
+		if i >= chunksKept {
+			c.bufs[i] = nil
 		}
 	}
 }

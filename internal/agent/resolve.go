@@ -47,9 +47,11 @@ func (r *resolver) resolve(c problem.Claim) problem.Claim {
 	if netns, ok := refOf(c.Touches, problem.RefNetns); ok {
 		c = r.ofNetns(c, netns)
 	}
-	if c.Kind == problem.FilesystemCorruption {
-		// Only ext4 tells of errors elsewhere, and not of all: where it does, the
-		// probe sees them come, and is then believed when it sees them go.
+	switch c.Kind {
+	case problem.FilesystemCorruption, problem.HardwareError, problem.TaskHung:
+		// Of damage only ext4 tells elsewhere, of hardware only the memory's driver, and
+		// not of all; of a task that waits no longer than the kernel allows, nothing.
+		// Where a probe does see it come, it is believed when it sees it go.
 		c.LogOnly = true
 	}
 	return c

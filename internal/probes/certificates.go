@@ -22,8 +22,10 @@ type CertificatesThresholds struct {
 // Left is how much of a certificate's life is too little: less than Time, and less
 // than Share, in percent, of the whole.
 type Left struct {
-	Time  time.Duration `yaml:"time"`
-	Share float64       `yaml:"share"`
+	// Time is how long it must be good for, if that is less than Share comes to.
+	Time time.Duration `yaml:"time"`
+	// Share is how much of its life must be left, in percent, if that is less than Time.
+	Share float64 `yaml:"share"`
 }
 
 // of is what Left comes to for a certificate that is good for life.

@@ -31,7 +31,7 @@ func (w DiskWait) Validate() error {
 // lateDisk is one disk over some looks.
 type lateDisk struct {
 	last  diskStats
-	await time.Duration // of the requests completed between the last two looks that saw some
+	await time.Duration // of the reads and writes completed between the last two looks that saw some
 	// Since then each look has found its requests late; 0: the last one has not.
 	since time.Duration
 	done  uint64        // how many were completed since
@@ -40,7 +40,7 @@ type lateDisk struct {
 
 // seen takes in a sample; before is the boot time of the last one.
 func (d lateDisk) seen(s diskStats, before time.Duration, th DiskWait) lateDisk {
-	done, took := risen(d.last.completed, s.completed), time.Duration(s.waited-d.last.waited)*time.Millisecond
+	done, took := risen(d.last.served, s.served), time.Duration(s.waited-d.last.waited)*time.Millisecond
 	switch {
 	case done > 0:
 		d.await = average(took, done)
@@ -75,7 +75,7 @@ func evaluateDiskWait(name string, d lateDisk, now time.Duration, th DiskWait) p
 	r.Verdicts = append(r.Verdicts, problem.Verdict{
 		Kind: problem.IOStall, Subject: name, State: problem.Wrong, Severity: problem.Warning, Scope: problem.NodeScope,
 		Message:  fmt.Sprintf("requests to %s take more than %v on average, for more than %v", name, th.Over, th.For),
-		Evidence: []string{fmt.Sprintf("%s: the %d requests that %s has completed within the last %v took %v on average", diskstatsFile, d.done, name, (now - d.since).Round(time.Second), average(d.took, d.done).Round(time.Millisecond))},
+		Evidence: []string{fmt.Sprintf("%s: the %d reads and writes that %s has completed within the last %v took %v on average", diskstatsFile, d.done, name, (now - d.since).Round(time.Second), average(d.took, d.done).Round(time.Millisecond))},
 		Touches:  []problem.Ref{ref},
 	})
 	return r
@@ -98,7 +98,7 @@ func (p *Pressure) diskWaits(n *Node) (r problem.Result, err error) {
 	}
 	p.disks, p.looked = next, now
 	for _, name := range slices.Sorted(maps.Keys(next)) {
-		if next[name].last.completed > 0 { // else it was never used
+		if next[name].last.served > 0 { // else it was never used
 			add(&r, evaluateDiskWait(name, next[name], now, p.Thresholds.Disk))
 		}
 	}

@@ -21,10 +21,10 @@ func TestParseDiskstats(t *testing.T) {
 		raw  string
 		want map[string]diskStats
 	}{
-		"before 4.18": {old14, map[string]diskStats{"sda": {590 + 24476, 143 + 9088, 3, 9060}}},
-		"before 5.5":  {old18, map[string]diskStats{"sda": {590 + 24476 + 7, 143 + 9088 + 11, 3, 9060}}},
-		"now":         {now20, map[string]diskStats{"sda": {590 + 24476 + 7 + 16356, 143 + 9088 + 11 + 7311, 3, 9060}}},
-		"later":       {strings.TrimSpace(now20) + " 5 x\n", map[string]diskStats{"sda": {590 + 24476 + 7 + 16356, 143 + 9088 + 11 + 7311, 3, 9060}}},
+		"before 4.18": {old14, map[string]diskStats{"sda": {590 + 24476, 590 + 24476, 143 + 9088, 3, 9060}}},
+		"before 5.5":  {old18, map[string]diskStats{"sda": {590 + 24476 + 7, 590 + 24476, 143 + 9088, 3, 9060}}},
+		"now":         {now20, map[string]diskStats{"sda": {590 + 24476 + 7 + 16356, 590 + 24476, 143 + 9088, 3, 9060}}},
+		"later":       {strings.TrimSpace(now20) + " 5 x\n", map[string]diskStats{"sda": {590 + 24476 + 7 + 16356, 590 + 24476, 143 + 9088, 3, 9060}}},
 		"none":        {"\n", map[string]diskStats{}},
 		"cut off":     {old14[:40], nil},
 		"no number":   {strings.Replace(old14, "9060", "-9060", 1), nil},
@@ -205,13 +205,13 @@ func TestDiskWait(t *testing.T) {
 	th := NewPressure().Thresholds.Disk
 	slow := func(minutes int) (all []diskStats) {
 		for i := range minutes + 1 {
-			all = append(all, diskStats{completed: uint64(100 * i), waited: uint32(60_000 * i)})
+			all = append(all, diskStats{completed: uint64(100 * i), served: uint64(100 * i), waited: uint32(60_000 * i)})
 		}
 		return all
 	}
 	var wraps []diskStats // after two minutes
 	for i, s := range slow(6) {
-		wraps = append(wraps, diskStats{completed: s.completed, waited: uint32(1<<32 - 150_000 + 60_000*i)})
+		wraps = append(wraps, diskStats{completed: s.completed, served: s.served, waited: uint32(1<<32 - 150_000 + 60_000*i)})
 	}
 	for _, tc := range []struct {
 		name  string
@@ -219,14 +219,15 @@ func TestDiskWait(t *testing.T) {
 		want  problem.Severity
 	}{
 		{"late, and the time wraps around", wraps, problem.Warning},
-		{"fast", []diskStats{{}, {100, 900, 0, 0}, {200, 1800, 0, 0}}, 0},
+		{"fast", []diskStats{{}, {100, 100, 900, 0, 0}, {200, 200, 1800, 0, 0}}, 0},
 		{"late for five minutes", slow(5), problem.Warning},
 		{"late for four", slow(4), 0},
-		{"late, and then none completes", append(slow(4), diskStats{400, 240_000, 2, 0}), problem.Warning},
-		{"late, and then idle", append(slow(4), diskStats{400, 240_000, 0, 0}), 0},
-		{"late, and then well", append(slow(6), diskStats{10_600, 361_000, 0, 0}), 0},
-		{"look-alike: one late request among many", []diskStats{{}, {1000, 9000, 0, 0}}, 0},
-		{"reset", append(slow(6), diskStats{1, 1, 1, 0}), problem.Warning},
+		{"late, and then none completes", append(slow(4), diskStats{400, 400, 240_000, 2, 0}), problem.Warning},
+		{"late, and then idle", append(slow(4), diskStats{400, 400, 240_000, 0, 0}), 0},
+		{"late, and then well", append(slow(6), diskStats{10_600, 10_600, 361_000, 0, 0}), 0},
+		{"look-alike: one late request among many", []diskStats{{}, {1000, 1000, 9000, 0, 0}}, 0},
+		{"look-alike: trimmed, which takes long", []diskStats{{}, {900, 10, 90, 1, 0}, {1800, 20, 180, 1, 0}, {2700, 30, 270, 1, 0}, {3600, 40, 360, 1, 0}, {4500, 50, 450, 1, 0}, {5400, 60, 540, 1, 0}}, 0},
+		{"reset", append(slow(6), diskStats{1, 1, 1, 1, 0}), problem.Warning},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var d lateDisk

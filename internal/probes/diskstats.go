@@ -17,7 +17,8 @@ const diskstatsFile = "/proc/diskstats"
 // (Documentation/admin-guide/iostats.rst).
 type diskStats struct {
 	completed uint64 // requests of any kind: reads, writes, discards, flushes
-	waited    uint32 // ms, the time that they took, added up; it wraps around, as its parts do
+	served    uint64 // of these, reads and writes: who trims a disk waits for long, and may
+	waited    uint32 // ms, the time that those took, added up; it wraps around, as its parts do
 	inFlight  uint64 // at this moment
 	busy      uint64 // ms during which any was in flight
 }
@@ -43,12 +44,12 @@ func parseDiskstats(raw []byte) (map[string]diskStats, error) {
 			}
 			n[i] = v
 		}
-		s := diskStats{completed: n[3] + n[7], waited: uint32(n[6] + n[10]), inFlight: n[11], busy: n[12]}
+		s := diskStats{completed: n[3] + n[7], served: n[3] + n[7], waited: uint32(n[6] + n[10]), inFlight: n[11], busy: n[12]}
 		if len(f) >= 18 {
-			s.completed, s.waited = s.completed+n[14], s.waited+uint32(n[17])
+			s.completed += n[14]
 		}
 		if len(f) >= 20 {
-			s.completed, s.waited = s.completed+n[18], s.waited+uint32(n[19])
+			s.completed += n[18]
 		}
 		all[f[2]] = s
 	}

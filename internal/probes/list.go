@@ -18,7 +18,7 @@ func All() []Spec {
 	links, forwardPolicy, disks := NewLinks(), NewForwardPolicy(), NewDisks()
 	runtime, sandboxLimit := NewRuntime(), NewSandboxLimit()
 	units, kubeletHealth, certificates := NewUnits(), NewKubeletHealth(), NewCertificates()
-	kubeletMemory, reboot := NewKubeletMemory(), NewReboot()
+	kubeletMemory, reboot, hardware := NewKubeletMemory(), NewReboot(), NewHardware()
 	specs := []Spec{
 		{Probe: threads, Period: 10 * time.Second, Counters: true, Thresholds: &threads.Thresholds},
 		{Probe: processes, Period: time.Minute, Thresholds: &processes.Thresholds},
@@ -32,6 +32,8 @@ func All() []Spec {
 		{Probe: NewReadonly(), Period: 15 * time.Second},
 		{Probe: stuckMounts, Period: 15 * time.Second, Counters: true, Thresholds: &stuckMounts.Thresholds},
 		{Probe: disks, Period: 10 * time.Second, Counters: true, Thresholds: &disks.Thresholds},
+		{Probe: NewHungTasks(), Period: 30 * time.Second},
+		{Probe: hardware, Period: time.Minute, Thresholds: &hardware.Thresholds},
 		{Probe: inotify, Period: 15 * time.Second, Thresholds: &inotify.Thresholds},
 		{Probe: conntrack, Period: 10 * time.Second, Counters: true, Thresholds: &conntrack.Thresholds},
 		{Probe: neighbours, Period: 15 * time.Second, Counters: true, Thresholds: &neighbours.Thresholds},

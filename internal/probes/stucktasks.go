@@ -201,14 +201,19 @@ type waitSearch struct {
 	buf         []byte
 }
 
-// threads looks at each thread of a process. The first one is what /proc/PID shows.
+// threads looks at each thread of a process.
 func (s *waitSearch) threads(p process.Process) error {
+	return eachThread(s.host, p, s.buf, func(t process.Process, dir string) { s.thread(p, t, dir) })
+}
+
+// eachThread visits each thread of a process. The first one is what /proc/PID shows.
+func eachThread(h *host.Host, p process.Process, buf []byte, visit func(t process.Process, dir string)) error {
 	dir := "/proc/" + strconv.Itoa(p.PID)
-	s.thread(p, p, dir)
+	visit(p, dir)
 	if p.Threads <= 1 {
 		return nil
 	}
-	tids, err := s.host.ReadDirNames(dir + "/task")
+	tids, err := h.ReadDirNames(dir + "/task")
 	if err != nil {
 		return nil //nolint:nilerr // the process has ended, and none of its threads waits
 	}
@@ -217,7 +222,7 @@ func (s *waitSearch) threads(p process.Process) error {
 		if tid == strconv.Itoa(p.PID) {
 			continue
 		}
-		raw, err := s.host.ReadInto(file+"/stat", s.buf)
+		raw, err := h.ReadInto(file+"/stat", buf)
 		if err != nil {
 			continue // the thread has ended
 		}
@@ -225,7 +230,7 @@ func (s *waitSearch) threads(p process.Process) error {
 		if err != nil {
 			return fmt.Errorf("%s/stat: %w", file, err)
 		}
-		s.thread(p, t, file)
+		visit(t, file)
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ func limitKinds() []Definition {
 			Evidence: []string{
 				"timeout 2 tail -f /etc/hostname   # \"inotify cannot be used\" when it is refused",
 				"sysctl fs.inotify.max_user_instances fs.inotify.max_user_watches",
-				"journalctl --since=-1h -g 'inotify|fsnotify'",
+				"journalctl --since=-1h -g 'inotify|fsnotify|file watchers'",
 			},
 			LookAlike: "A full disk gives the same \"no space left on device\", and RLIMIT_NOFILE the same \"too many open " +
 				"files\"; here the line names inotify, fsnotify or a watcher, whatever path follows.",

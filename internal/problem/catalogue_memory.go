@@ -32,7 +32,7 @@ func memoryKinds() []Definition {
 				"up. When the 65,535 ids of memory cgroups are used up, no container can be created.",
 			Evidence: []string{
 				"grep -s dying /sys/fs/cgroup/cgroup.stat",
-				"grep memory /proc/cgroups; find /sys/fs/cgroup -type d | wc -l",
+				"grep memory /proc/cgroups; find /sys/fs/cgroup/memory -type d | wc -l   # v1",
 				"grep -rlx --include=cgroup.events 'populated 0' /sys/fs/cgroup | wc -l",
 			},
 			LookAlike: "A node with very many pods, and CI nodes that start thousands of containers: their count falls " +

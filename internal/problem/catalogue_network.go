@@ -245,7 +245,7 @@ func networkKinds() []Definition {
 				"collapses and connections reset at random.",
 			Evidence: []string{
 				"cat /proc/net/sockstat; sysctl net.ipv4.tcp_mem net.ipv4.tcp_max_orphans",
-				"ss -tmn | grep -o 'rb[0-9]*,t[0-9]*' | sort | uniq -c | sort -n | tail",
+				"ss -tmn | grep -o '(r[0-9]*,rb[0-9]*,t[0-9]*' | sort -tr -k2n | tail",
 				"journalctl -k -g 'TCP: out of memory|too many orphaned'",
 			},
 			LookAlike: "Many sockets in TIME_WAIT, which take next to no memory.",

@@ -176,7 +176,7 @@ func runtimeKinds() []Definition {
 				"one root damage each other's state.",
 			Evidence: []string{
 				"ls -l /proc/$(pidof -s containerd)/exe   # (deleted)?",
-				"pgrep -l 'containerd|dockerd|crio'",
+				"ps -eo pid=,lstart=,comm= | grep -E ' (containerd|dockerd|crio)$'",
 			},
 			LookAlike: "docker beside Kubernetes' own containerd, each with its own root and socket: that is sound.",
 			Remedy: "Restart the runtime in a quiet hour (drain first if in doubt). Of two daemons on one root, disable " +

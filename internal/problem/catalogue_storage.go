@@ -64,7 +64,7 @@ func storageKinds() []Definition {
 			Meaning: "A failed write is lost data, and a failed read an error in some program. Damaged file systems, " +
 				"read-only mounts and hung tasks usually follow.",
 			Evidence: []string{
-				"dmesg -T | grep -E 'I/O error|critical .* error|nvme.*timeout'",
+				"dmesg -T | grep -E '(I/O|critical .*|timeout|transport) error|nvme.*(timeout|failure)'",
 				"smartctl -H -A /dev/DEVICE",
 				"lsblk -o NAME,SIZE,STATE,MOUNTPOINT",
 			},

@@ -275,11 +275,20 @@ type Result struct {
 
 // NotApplicableError says that what a probe looks for does not exist on this
 // node, and why. It is not a failure.
-type NotApplicableError struct{ Reason string }
+type NotApplicableError struct {
+	Reason string
+	// LogsTell: logs tell of the probe's kinds all the same.
+	LogsTell bool
+}
 
 func (e *NotApplicableError) Error() string { return "not applicable: " + e.Reason }
 
 // NotApplicablef makes a NotApplicableError.
 func NotApplicablef(format string, args ...any) error {
 	return &NotApplicableError{Reason: fmt.Sprintf(format, args...)}
+}
+
+// LogsTellf makes a NotApplicableError of a probe whose kinds logs tell of all the same.
+func LogsTellf(format string, args ...any) error {
+	return &NotApplicableError{Reason: fmt.Sprintf(format, args...), LogsTell: true}
 }

@@ -95,6 +95,8 @@ func (t *Tracker) Observe(r problem.Report) {
 		ks := t.kinds[id.Kind]
 		v, seen := byKey[id]
 		switch {
+		case ks == nil:
+			e.unknown(problem.NotApplicable, r.Err.Error())
 		case seen && v.State == problem.Wrong:
 			e.wrong(v, r.Begun, first[id.Kind])
 		case seen:
@@ -169,6 +171,9 @@ func (t *Tracker) observeKind(k problem.Kind, r problem.Report, verdicts map[key
 	var notApplicable *problem.NotApplicableError
 	whole := verdicts[key{Kind: k}]
 	switch {
+	case errors.As(r.Err, &notApplicable) && notApplicable.LogsTell:
+		delete(t.kinds, k) // no probe decides it
+		return
 	case errors.As(r.Err, &notApplicable):
 		ks.State, ks.Reason = problem.NotApplicable, notApplicable.Reason
 	case r.Err != nil:

@@ -202,6 +202,24 @@ func TestFailureKeepsAndMarksStale(t *testing.T) {
 	}
 }
 
+// A probe that does not apply, but whose kinds logs tell of: they alone decide it then.
+func TestLogsTellWhereTheProbeDoesNotApply(t *testing.T) {
+	tr := New(catalogue(t), false)
+	tr.Expect("p", []problem.Kind{plain}, s(10), s(0))
+	tr.Match(s(100), problem.Claim{Kind: plain})
+	tr.Observe(problem.Report{Probe: "p", Kinds: []problem.Kind{plain}, Begun: s(110), Ended: s(110), Err: problem.LogsTellf("no driver")})
+	if kinds := tr.Kinds(s(110)); len(kinds) != 0 {
+		t.Errorf("the probe decides %+v", kinds)
+	}
+	if len(tr.Active()) != 1 {
+		t.Errorf("the line does not stand: %+v", tr.Active())
+	}
+	run(tr, 120, plain, problem.Warning)
+	if kinds := tr.Kinds(s(120)); len(kinds) != 1 || kinds[0].State != problem.Wrong {
+		t.Errorf("the driver was loaded, and the probe decides %+v", kinds)
+	}
+}
+
 func TestClaimWithoutSubjectWaitsForAllSubjects(t *testing.T) {
 	tr := New(catalogue(t), false)
 	tr.Match(s(100), problem.Claim{Kind: plain})

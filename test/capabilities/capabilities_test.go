@@ -162,7 +162,7 @@ func TestWithout(t *testing.T) {
 	for without, blind := range map[string][]problem.Kind{
 		"dac_read_search": {problem.InotifyInstancesNearLimit, problem.InotifyWatchesNearLimit},
 		"sys_ptrace":      {problem.TasksStuckOnMount, problem.InotifyInstancesNearLimit},
-		"syslog":          {problem.TaskHung, problem.KernelOops, problem.HardwareError},
+		"syslog":          {problem.SoftLockup, problem.KernelOops, problem.HardwareError},
 		"net_admin":       {problem.ForwardPolicyDrop},
 	} {
 		t.Run(without, func(t *testing.T) {

@@ -18,6 +18,15 @@ func TestPolicy(t *testing.T) {
 	p := shared.plane
 	makeNode(t, shared.plane, "mine")
 	makeNode(t, shared.plane, "theirs")
+	// As large as a Node gets: 50 images, and annotations of 256 KiB.
+	large := fmt.Sprintf(`{"metadata":{"annotations":{"large":"%s"}},"status":{"images":[`, strings.Repeat("a", 250<<10))
+	for i := range 50 {
+		large += fmt.Sprintf(`{"names":["%03d%s","b"],"sizeBytes":1},`, i, strings.Repeat("x", 200))
+	}
+	large = strings.TrimSuffix(large, ",") + "]}}"
+	if _, err := p.Do(http.MethodPatch, "/api/v1/nodes/mine/status", strategicMerge, large); err != nil {
+		t.Fatal(err)
+	}
 	mine := p.TokenClient(podToken(t, shared.plane, "mine", "nodevitals"))
 	unbound, err := p.Kubectl("", "create", "token", "nodevitals", "-n", "kube-system")
 	if err != nil {
@@ -49,6 +58,12 @@ func TestPolicy(t *testing.T) {
 		"NetworkUnavailable is made": {mine, "mine/status", `{"status":{"conditions":[{"type":"NetworkUnavailable","status":"True"}]}}`, "does not write kubelet's conditions"},
 		"capacity":                   {mine, "mine/status", `{"status":{"capacity":{"cpu":"1000"}}}`, "nothing of a Node but conditions"},
 		"an address":                 {mine, "mine/status", `{"status":{"addresses":[{"type":"InternalIP","address":"192.0.2.1"}]}}`, "nothing of a Node but conditions"},
+		"kubelet's port":             {mine, "mine/status", `{"status":{"daemonEndpoints":{"kubeletEndpoint":{"Port":22}}}}`, "nothing of a Node but conditions"},
+		"kubelet's version":          {mine, "mine/status", `{"status":{"nodeInfo":{"kubeletVersion":"v9.9.9"}}}`, "nothing of a Node but conditions"},
+		"an image":                   {mine, "mine/status", `{"status":{"images":[{"names":["a:b"],"sizeBytes":1}]}}`, "nothing of a Node but conditions"},
+		"a volume in use":            {mine, "mine/status", `{"status":{"volumesInUse":["a"]}}`, "nothing of a Node but conditions"},
+		"a volume that is attached":  {mine, "mine/status", `{"status":{"volumesAttached":[{"name":"a","devicePath":""}]}}`, "nothing of a Node but conditions"},
+		"a finalizer":                {mine, "mine/status", `{"metadata":{"finalizers":["a.example/b"]}}`, "nothing of a Node but conditions"},
 		"a label":                    {mine, "mine/status", `{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}}}`, "nothing of a Node but conditions"},
 		"an annotation":              {mine, "mine/status", `{"metadata":{"annotations":{"a":"b"}}}`, "nothing of a Node but conditions"},
 		"a taint":                    {mine, "mine", `{"spec":{"taints":[{"key":"a","effect":"NoExecute"}]}}`, `cannot patch resource`},

@@ -15,7 +15,11 @@ func Share(m Measurement) string {
 	if m.Unit == Ratio {
 		return Percent(m.Used)
 	}
-	return fmt.Sprintf("%s (%s of %s)", Percent(m.Fraction()), number(m.Used, m.Unit), Amount(m.Max, m.Unit))
+	used, most := number(m.Used, m.Unit), Amount(m.Max, m.Unit)
+	if m.Unit == Seconds && !strings.HasSuffix(most, " s") {
+		used = Amount(m.Used, m.Unit) // with a unit of its own: 3 h of 365 days
+	}
+	return fmt.Sprintf("%s (%s of %s)", Percent(m.Fraction()), used, most)
 }
 
 // Percent renders a fraction: "21 %", "0.4 %". It rounds down above 99, so that
@@ -39,7 +43,7 @@ func Amount(v float64, u Unit) string {
 	case Bytes, Ratio, "":
 		return number(v, u)
 	case Seconds:
-		return number(v, u) + " s"
+		return seconds(v)
 	}
 	if v == 1 {
 		return "1 " + singular(u)
@@ -58,6 +62,20 @@ func singular(u Unit) string {
 	return strings.TrimSuffix(string(u), "s")
 }
 
+// seconds renders a time in whole units of which there are two at least.
+func seconds(v float64) string {
+	const minute, hour, day = 60, 60 * 60, 24 * 60 * 60
+	switch {
+	case v >= 2*day:
+		return strconv.FormatFloat(math.Floor(v/day), 'f', 0, 64) + " days"
+	case v >= 2*hour:
+		return strconv.FormatFloat(math.Floor(v/hour), 'f', 0, 64) + " h"
+	case v >= 2*minute:
+		return strconv.FormatFloat(math.Floor(v/minute), 'f', 0, 64) + " min"
+	}
+	return number(v, Seconds) + " s"
+}
+
 func number(v float64, u Unit) string {
 	switch u {
 	case Bytes:
@@ -65,7 +83,7 @@ func number(v float64, u Unit) string {
 	case Ratio:
 		return Percent(v)
 	}
-	if v == math.Trunc(v) {
+	if v == math.Trunc(v) || v >= 100 {
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	}
 	return strconv.FormatFloat(v, 'g', 3, 64)

@@ -21,11 +21,32 @@ func TestAmount(t *testing.T) {
 		{1, Connections, "1 entry"},
 		{2, Connections, "2 entries"},
 		{1, Seconds, "1 s"},
+		{0.02134, Seconds, "0.0213 s"},
+		{119.6, Seconds, "120 s"},
+		{150, Seconds, "2 min"},
+		{3 * 86400.5, Seconds, "3 days"},
+		{1234.5, Threads, "1234 threads"},
 		{1.5 * (1 << 30), Bytes, "1.50 GiB"},
 		{0.5, Ratio, "50 %"},
 	} {
 		if got := Amount(c.v, c.u); got != c.want {
 			t.Errorf("Amount(%v, %v) = %q, want %q", c.v, c.u, got, c.want)
+		}
+	}
+}
+
+func TestShare(t *testing.T) {
+	for _, c := range []struct {
+		m    Measurement
+		want string
+	}{
+		{Measurement{Used: 6882, Max: 32768, Unit: Threads}, "21 % (6882 of 32768 threads)"},
+		{Measurement{Used: 0.0213, Max: 10, Unit: Seconds}, "0.2 % (0.0213 of 10 s)"},
+		{Measurement{Used: 567890.123, Max: 31535999, Unit: Seconds}, "2 % (6 days of 364 days)"}, // a certificate's life
+		{Measurement{Used: 3, Unit: Files}, "3 files"},
+	} {
+		if got := Share(c.m); got != c.want {
+			t.Errorf("Share(%+v) = %q, want %q", c.m, got, c.want)
 		}
 	}
 }

@@ -28,6 +28,10 @@ type rule struct {
 	Annotations map[string]string `yaml:"annotations"`
 }
 
+// quotedSubject is the subject as one word of a shell's: it is copied from there, and a
+// mount point may be called anything.
+const quotedSubject = `'{{ reReplaceAll "'" "'\\''" $labels.subject }}'`
+
 const (
 	pages = "https://github.com/nodevitals/nodevitals/blob/main/docs/"
 	keep  = "3m"
@@ -57,7 +61,7 @@ func kindRule(d problem.Definition) rule {
 		Annotations: map[string]string{
 			"summary":     d.Summary,
 			"description": "On {{ $labels.instance }}{{ with $labels.subject }}, {{ . }}{{ end }}: " + d.Meaning,
-			"next":        strings.ReplaceAll(d.Next, "{subject}", "{{ $labels.subject }}"),
+			"next":        strings.ReplaceAll(d.Next, "{subject}", quotedSubject),
 			"runbook_url": pages + "kinds/" + string(d.Kind) + ".md",
 		},
 	}

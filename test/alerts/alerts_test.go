@@ -84,7 +84,7 @@ func everyKind(groups []group) scenario {
 	for _, d := range problem.Builtin().All() {
 		alert := "Nodevitals" + string(d.Kind)
 		r := rules[alert]
-		subject := "subject of " + string(d.Kind)
+		subject := "subject's name of " + string(d.Kind)
 		s.Series = append(s.Series, series{
 			Series: fmt.Sprintf(`nodevitals_problem{instance="node-1",kind="%s",severity="%s",subject="%s"}`, d.Kind, d.Severity, subject),
 			Values: "_ 1x10 _x20",
@@ -96,7 +96,7 @@ func everyKind(groups []group) scenario {
 		annotations := map[string]string{}
 		for k, v := range texts(r["annotations"]) {
 			v = strings.ReplaceAll(v, "{{ $labels.instance }}{{ with $labels.subject }}, {{ . }}{{ end }}", "node-1, "+subject)
-			annotations[k] = strings.ReplaceAll(v, "{{ $labels.subject }}", subject)
+			annotations[k] = strings.ReplaceAll(v, `'{{ reReplaceAll "'" "'\\''" $labels.subject }}'`, `'subject'\''s name of `+string(d.Kind)+`'`)
 		}
 		s.Alerts = append(s.Alerts,
 			alertTest{At: "0m", Alert: alert},

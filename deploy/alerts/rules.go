@@ -91,7 +91,7 @@ label_replace(nodevitals_problem{severity=~"warning|critical"}, "cause", "$1", "
 // shrink and grow again, ages, and thresholds that are not limits.
 var endless = []string{
 	"pressure_.*", "cpu_steal", "memory_fragmentation", "eviction", "clock_error",
-	".*_restarts", "runtime_answer", "cgroups_empty", "cgroups_dying", "zombie_processes", "deleted_bytes",
+	".*_restarts", ".*_changes", "runtime_answer", "cgroups_empty", "cgroups_dying", "zombie_processes", "deleted_bytes",
 	"slab_unreclaimable", "kubelet_memory", "oom_kills", "certificate_.*", "disk_.*",
 }
 

@@ -139,6 +139,8 @@ var scenarios = []scenario{
 			{`nodevitals_limit_max{instance="low",resource="conntrack_entries",subject=""}`, "1000x180"},
 			{`nodevitals_limit_used{instance="no limit of that sort",resource="pressure_io_some",subject=""}`, "0.6+0.001x180"},
 			{`nodevitals_limit_max{instance="no limit of that sort",resource="pressure_io_some",subject=""}`, "1x180"},
+			{`nodevitals_limit_used{instance="a link that flaps",resource="link_carrier_changes",subject="eth0"}`, "0x40 1x10 2x10 3x100"},
+			{`nodevitals_limit_max{instance="a link that flaps",resource="link_carrier_changes",subject="eth0"}`, "5x180"},
 		},
 		Alerts: []alertTest{{
 			At: "90m", Alert: "NodevitalsLimitSoonReached",

@@ -44,6 +44,7 @@ type daemon struct {
 	metricsAfter, readyAfter time.Duration // from the start to the first 200
 	looks                    []usage
 	scrapes                  []time.Duration
+	startCPU                 time.Duration // until it was ready
 	cpu, watched             time.Duration
 	endAfter                 time.Duration // from SIGTERM
 }
@@ -149,6 +150,10 @@ func (d *daemon) watch(ctx context.Context, long time.Duration) (err error) {
 	if d.readyAfter, err = d.await(ctx, d.ready, 5*time.Millisecond); err != nil {
 		return err
 	}
+	if err := d.look(ctx); err != nil {
+		return err
+	}
+	d.startCPU = d.cpu
 	look, scrape := time.NewTicker(lookEvery), time.NewTicker(scrapeEvery)
 	defer look.Stop()
 	defer scrape.Stop()
@@ -284,6 +289,11 @@ func (d *daemon) highest(of func(usage) uint64) uint64 {
 // share is its CPU over the whole time, in percent of a core.
 func (d *daemon) share() float64 { return 100 * d.cpu.Seconds() / d.watched.Seconds() }
 
+// shareThen is the same without its start.
+func (d *daemon) shareThen() float64 {
+	return 100 * (d.cpu - d.startCPU).Seconds() / (d.watched - d.readyAfter).Seconds()
+}
+
 func (d *daemon) print(w io.Writer, name string) error {
 	last := d.looks[len(d.looks)-1]
 	scrapes := "none"
@@ -299,6 +309,7 @@ func (d *daemon) print(w io.Writer, name string) error {
 		{"resident, anonymous at the end", fmt.Sprintf("%.1f MB, %.1f MB", float64(last.resident)/1e6, float64(last.anonymous)/1e6)},
 		{"processes, threads", fmt.Sprintf("%d, %d", last.processes, last.threads)},
 		{"CPU", fmt.Sprintf("%s, %.3f %% of a core", millis(d.cpu), d.share())},
+		{"without the start", fmt.Sprintf("%s, %.3f %% of a core", millis(d.cpu-d.startCPU), d.shareThen())},
 		{"SIGTERM ends it within", millis(d.endAfter)},
 	} {
 		fmt.Fprintf(&b, "%s\t%s\n", line[0], line[1])

@@ -27,7 +27,7 @@ run: build ## Build, and examine this machine
 
 .PHONY: cross
 cross: ## Check that it builds for each platform
-	for arch in amd64 arm64; do CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -o /dev/null ./cmd/agent; done
+	for arch in amd64 arm64; do CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -o /dev/null ./cmd/agent; done
 
 .PHONY: test-deps
 test-deps: ## Install what the tests need (Debian packages; root)

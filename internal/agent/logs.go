@@ -238,7 +238,7 @@ func (l *logReader) pollSource(ctx context.Context, b logBatch, s logSource, boo
 			st.Lag = bootNow - at
 		}
 		for _, c := range claims {
-			if !l.counts(at, c) {
+			if !l.counts(at, c) || l.resolver.repeatsOOM(at, c) {
 				continue
 			}
 			st.Matches++

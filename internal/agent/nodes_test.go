@@ -112,6 +112,9 @@ func kernelLog(t *testing.T, a *Agent, state string) string {
 	for line := range strings.Lines(string(fixtures.File(t, state, "dmesg.txt"))) {
 		rec := journal.Record{Message: []byte(strings.TrimSpace(line)), Kernel: true, Source: "kmsg"}
 		for _, c := range a.rules.MatchText(&rec, time.Now(), rules.Kernel) {
+			if r.repeatsOOM(time.Minute, c) {
+				continue
+			}
 			c = r.resolve(c)
 			what := strings.TrimSpace(fmt.Sprintf("%s %s", c.Kind, c.Subject))
 			if c.Resolves {

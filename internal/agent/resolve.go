@@ -21,6 +21,8 @@ type resolver struct {
 	read   time.Duration // when; 0: never
 	netns  map[string]namespace
 	kernel string // its release; empty: not read yet
+	// limitOOM is the boot time of the last line of an OOM kill that names a limit; 0: none.
+	limitOOM time.Duration
 }
 
 func (r *resolver) resolve(c problem.Claim) problem.Claim {
@@ -151,6 +153,18 @@ func signalOf(resource string) string {
 		return "imagefs.inodesFree"
 	}
 	return resource
+}
+
+// repeatsOOM reports whether a claim is of a line that only says who was killed, after
+// one that said whose limit it was (mm/oom_kill.c). With memory.oom.group there are
+// many; other kills have a line of their own, but for those of a storm.
+func (r *resolver) repeatsOOM(at time.Duration, c problem.Claim) bool {
+	const soon = 5 * time.Second // the kernel's rate limit of the first line counts anew then
+	if _, limit := refOf(c.Touches, problem.RefCgroup); limit && (c.Kind == problem.ContainerOOM || c.Kind == problem.NodeAllocatableOOM) {
+		r.limitOOM = at
+		return false
+	}
+	return c.Kind == problem.ContainerOOM && r.limitOOM != 0 && at >= r.limitOOM && at-r.limitOOM <= soon
 }
 
 func touch(c problem.Claim, refs ...problem.Ref) problem.Claim {

@@ -6,10 +6,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nodevitals/nodevitals/internal/host"
+	"github.com/nodevitals/nodevitals/internal/journal"
 	"github.com/nodevitals/nodevitals/internal/probes"
 	"github.com/nodevitals/nodevitals/internal/problem"
+	"github.com/nodevitals/nodevitals/internal/rules"
 	"github.com/nodevitals/nodevitals/test/fixtures"
 )
 
@@ -225,6 +228,46 @@ func TestResolveSignal(t *testing.T) {
 	} {
 		if c := r.resolve(problem.Claim{Kind: problem.EvictionImminent, Subject: resource}); c.Subject != want {
 			t.Errorf("%q: %q, want %q", resource, c.Subject, want)
+		}
+	}
+}
+
+// One OOM kill has two lines: who was killed says nothing new after whose limit it was.
+func TestOOMIsToldOnce(t *testing.T) {
+	s, err := rules.Compile(rules.BuiltinUnits(), rules.Builtin())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const (
+		limit  = "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=9f86,mems_allowed=0,oom_memcg=/kubepods/burstable/pod5382cf41-7a0b-4f7e-9a55-1b1f5a5c2a11,task_memcg=/kubepods/burstable/pod5382cf41-7a0b-4f7e-9a55-1b1f5a5c2a11/9f86,task=java,pid=4242,uid=0"
+		all    = "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=9f86,mems_allowed=0,oom_memcg=/kubepods,task_memcg=/kubepods/burstable/pod5382cf41-7a0b-4f7e-9a55-1b1f5a5c2a11/9f86,task=java,pid=4242,uid=0"
+		before = "Task in /kubepods/burstable/pod5382cf41-7a0b-4f7e-9a55-1b1f5a5c2a11/9f86 killed as a result of limit of /kubepods/burstable/pod5382cf41-7a0b-4f7e-9a55-1b1f5a5c2a11"
+		killed = "Memory cgroup out of memory: Killed process 4242 (java) total-vm:8388608kB, anon-rss:4194304kB, file-rss:0kB"
+		kill   = "Memory cgroup out of memory: Kill process 4242 (java) score 1000 or sacrifice child"
+	)
+	type line struct {
+		at   time.Duration
+		text string
+		told bool
+	}
+	for name, lines := range map[string][]line{
+		"since Linux 5.0":                        {{1, limit, true}, {1, killed, false}},
+		"the whole group":                        {{1, limit, true}, {1, killed, false}, {2, killed, false}, {3, killed, false}},
+		"before 5.0":                             {{1, before, true}, {1, kill, false}},
+		"all pods' limit":                        {{1, all, true}, {1, killed, false}},
+		"the first line was not given":           {{1, killed, true}},
+		"much later, and it was not given again": {{1, limit, true}, {1, killed, false}, {60, killed, true}},
+		"two kills":                              {{1, limit, true}, {1, killed, false}, {2, limit, true}, {2, killed, false}},
+	} {
+		r := &resolver{}
+		for _, ln := range lines {
+			claims := s.Match(&journal.Record{Kernel: true, Message: []byte(ln.text)})
+			if len(claims) != 1 {
+				t.Fatalf("%s: %+v", ln.text, claims)
+			}
+			if told := !r.repeatsOOM(time.Hour+ln.at*time.Second, claims[0]); told != ln.told {
+				t.Errorf("%s: after %d s told %t: %s", name, ln.at, told, ln.text)
+			}
 		}
 	}
 }

@@ -63,7 +63,7 @@ func kubeletRules() []Rule {
 		{
 			// "Started UNIT - DESCRIPTION." since systemd 249, "Started DESCRIPTION." before.
 			Kind: problem.FrequentKubeletRestart, Sources: Systemd,
-			Pattern: `^Started .*(?:[Kk]ubelet\b|Lightweight Kubernetes|Rancher Kubernetes Engine|microk8s\.daemon-kubelite)`,
+			Pattern: `^Started .*(?:[Kk]ubelet\b|Lightweight Kubernetes|Rancher Kubernetes Engine|k0s - Zero Friction Kubernetes|microk8s\.daemon-kubelite)`,
 			Exclude: `\.timer|\.path|[Ss]ession|[Mm]onitor|[Hh]ealth|[Ee]xporter`,
 			Touches: []string{"process:kubelet", "unit:kubelet.service"},
 			Message: "kubelet was started again and again",
@@ -109,7 +109,7 @@ func kubeletRules() []Rule {
 			Pattern: `Unable to (?:update node status|register node)` +
 				`|[Ee]rror updating node status, will retry` +
 				`|[Ff]ailed to ensure (?:node )?lease exists` +
-				`|\b[Nn]ode ` + quote + `[-.\w]+` + quote + ` not found` +
+				`|\b[Nn]odes? ` + quote + `[-.\w]+` + quote + ` not found` +
 				`|https://[^\s"\\]+/apis?/[^\s"\\]*` + quote + `?: (?:(?:proxyconnect tcp: )?dial tcp|net/http: (?:TLS handshake timeout|request canceled)|context deadline exceeded|(?:unexpected )?EOF|http2: |read tcp|write tcp|x509: )` +
 				`|(?:ListAndWatch|Failed to (?:list|watch)).*dial tcp`,
 			Exclude: `[Pp]robe|port-?forward|[Ww]ebhook`,
@@ -136,7 +136,7 @@ func kubeletRules() []Rule {
 		{
 			// mount(8) of a type whose helper program is missing.
 			Kind: problem.ToolMissing, Name: "mount", Sources: Kubelet,
-			Pattern: `need a /s?bin/mount\.(?P<type>\S+) helper`,
+			Pattern: `need a /s?bin/mount\.(?P<type>\S+) helper|unknown filesystem type '(?:nfs4?|cifs|glusterfs)'`,
 			Subject: "mount helper",
 			Message: "the helper program of mount for a volume's type is not on the node",
 		},

@@ -43,10 +43,10 @@ func memoryRules() []Rule {
 			Message: "a pod or cgroup reached its own memory limit and the kernel killed in it",
 		},
 		{
-			// Before Linux 5.0. Since then the same kill has a line of oom-kill: before
-			// it, which names the cgroup; "Killed process" only repeats it.
+			// Before and since Linux 5.0. A line that names the cgroup comes before it (the
+			// agent takes both for one), but for all kills of a storm.
 			Kind: problem.ContainerOOM, Name: "killed", Sources: Kernel,
-			Pattern: `Memory cgroup out of memory: (?:OOM victim|Kill ` + killed + `)`,
+			Pattern: `Memory cgroup out of memory: (?:OOM victim|Kill(?:ed)? ` + killed + `)`,
 			Message: "a container reached its own memory limit[ and the kernel killed {process} in it]",
 		},
 		{

@@ -42,11 +42,12 @@ func runtimeRules() []Rule {
 			Message: "calls of {call} to the container runtime run into their deadline",
 		},
 		{
-			// dockershim, cri-dockerd, and kubelet's own work with a sandbox.
-			Kind: problem.RuntimeDeadlineExceeded, Name: "docker", Sources: Kubelet | Docker,
+			// dockershim, cri-dockerd, and kubelet's and the runtime's own work with a sandbox.
+			Kind: problem.RuntimeDeadlineExceeded, Name: "docker", Sources: Kubelet | Runtimes,
 			Pattern: `[Oo]peration timeout: context deadline exceeded` +
 				`|[Ff]ailed to (?:create|start|stop|remove|list|get) (?:pod |sandbox |container)?.*(?:sandbox|container|pod)s?\b.*` + deadline +
 				`|GenericPLEG: Unable to retrieve pods.*` + deadline +
+				`|[Cc]ontainer runtime (?:sanity|status) check failed.*` + deadline +
 				`|Handler for (?:GET|POST|DELETE) /\S+ returned error: .*` + deadline,
 			Exclude: slowElsewhere,
 			Message: "calls to the container runtime run into their deadline",
@@ -74,7 +75,7 @@ func runtimeRules() []Rule {
 				`|[Kk]ill container failed|KillContainerError` +
 				`|tried to kill container, but did not receive an exit event` +
 				`|waiting for container .* to be killed.*` + deadline +
-				`|(?:rootfs|root filesystem|/merged|/overlay2?/|/aufs/|/devicemapper/).*: device or resource busy`,
+				`|(?:rootfs|root filesystem|/merged|/overlay2?/|/aufs/|/devicemapper/).*: device or resource busy|[Ff]ailed to remove device .*: Device is Busy`,
 			Exclude: `code = NotFound|[Nn]o such container|no running task found|process already finished`, // it has ended meanwhile
 			Message: "a container cannot be ended or removed[ ({pod})]", Subject: "{pod}",
 		},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"unsafe"
 
@@ -36,6 +37,8 @@ func writer() {
 
 // A disk of device mapper is suspended, as by an lvm that never came to its end,
 // and somebody writes to it until the kernel finds that task hung; then it goes on.
+// That the task hangs still, and then does not, the daemon sees by itself: no line
+// of the kernel's says it, and the quiet time is longer than the guest's.
 func TestSuspendedDisk(t *testing.T) {
 	if !inside(t, "brd", "dm-mod") {
 		return
@@ -70,6 +73,7 @@ func TestSuspendedDisk(t *testing.T) {
 		}
 	}
 
+	d := startDaemon(t)
 	mapper(t, dmSuspend, dmSuspendFlag, nil)
 	write()
 	t.Log(kernelSays(t, " blocked for more than "))
@@ -82,10 +86,19 @@ func TestSuspendedDisk(t *testing.T) {
 		t.Fatalf("%+v", task)
 	}
 
+	await(t, d, "the task is seen to hang", func(s problem.Snapshot) bool {
+		p := find(s, problem.TaskHung)
+		return p != nil && p.Lines > 0 && len(p.Holders) > 0 && strings.Contains(p.Message, "a task has been blocked for more than 10s")
+	})
+
 	resume()
 	written()
 	if p := find(once(t), problem.DiskHung); p != nil {
 		t.Errorf("after it went on: %+v", p)
+	}
+	await(t, d, "the task is seen to go on", func(s problem.Snapshot) bool { return find(s, problem.TaskHung) == nil })
+	if err := d.End(syscall.SIGTERM); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -6,7 +6,7 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := help
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+LDFLAGS := -s -w -E nodevitals_entry -X main.version=$(VERSION)
 GOBIN   := $(CURDIR)/.cache/bin
 GO      := go
 
@@ -27,7 +27,7 @@ run: build ## Build, and examine this machine
 
 .PHONY: cross
 cross: ## Check that it builds for each platform
-	for arch in amd64 arm64; do CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -o /dev/null ./cmd/agent; done
+	for arch in amd64 arm64; do CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o /dev/null ./cmd/agent; done
 
 .PHONY: test-deps
 test-deps: ## Install what the tests need (Debian packages; root)

@@ -30,6 +30,9 @@ func main() {
 	if scarce {
 		runtime.GOMAXPROCS(1)
 	}
+	if os.Getenv("GOMAXPROCS") == oneProcessor {
+		_ = os.Unsetenv("GOMAXPROCS") // it is not the user's
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	err = newRoot().ExecuteContext(ctx)

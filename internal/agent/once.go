@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -22,6 +24,8 @@ func (a *Agent) Once(ctx context.Context, since time.Duration) *problem.Snapshot
 	s := a.newState(true)
 	if scarce, err := checkRoom(a.node.Host, a.node.Cgroups, onceThreads); err != nil || scarce {
 		a.slots = make(slots, 1) // each look in its turn, on the same threads
+	} else if os.Getenv("GOMAXPROCS") == "" {
+		runtime.SetDefaultGOMAXPROCS() // the program has started on one processor
 	}
 	looked := a.lookBack(ctx, since)
 	reports := make(chan problem.Report, len(a.specs))

@@ -23,11 +23,12 @@ func Go(args ...string) error {
 	return nil
 }
 
-// Agent builds the agent into a folder that lasts as long as the test.
+// Agent builds the agent as it is shipped, into a folder that lasts as long as the
+// test.
 func Agent(t testing.TB) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "agent")
-	if err := Go("build", "-o", bin, "./cmd/agent"); err != nil {
+	if err := Go("build", "-ldflags", "-E nodevitals_entry", "-o", bin, "./cmd/agent"); err != nil {
 		t.Fatal(err)
 	}
 	return bin

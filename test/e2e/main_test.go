@@ -108,7 +108,7 @@ func enter() (int, error) {
 	defer func() { _ = os.RemoveAll(dir) }()
 	arch := goruntime.GOARCH + "="
 	for _, args := range [][]string{
-		{"build", "-trimpath", "-ldflags", "-s -w -X main.version=e2e", "-o", dir + "/agent", "./cmd/agent"},
+		{"build", "-trimpath", "-ldflags", "-s -w -E nodevitals_entry -X main.version=e2e", "-o", dir + "/agent", "./cmd/agent"},
 		{"build", "-o", dir + "/pod", "./test/e2e/pod"},
 		{"run", "./deploy/image", "-o", dir + "/agent.tar", "-version", "e2e", arch + dir + "/agent"},
 		{"run", "./deploy/image", "-o", dir + "/pod.tar", "-version", "pod", arch + dir + "/pod"},

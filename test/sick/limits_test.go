@@ -19,7 +19,6 @@ import (
 	"github.com/nodevitals/nodevitals/internal/host"
 	"github.com/nodevitals/nodevitals/internal/host/cgroup"
 	"github.com/nodevitals/nodevitals/internal/problem"
-	"github.com/nodevitals/nodevitals/test/build"
 	"github.com/nodevitals/nodevitals/test/helper"
 )
 
@@ -102,42 +101,6 @@ func TestFullPIDsCgroupAndStuckProbes(t *testing.T) {
 	}
 	if said := h.Say("end"); said != "ended" {
 		t.Error(said)
-	}
-}
-
-// TestNoRoomToStart: with too little room for its threads the agent says so, and
-// whose limit it is, and does not die of it.
-func TestNoRoomToStart(t *testing.T) {
-	at, dir := newCgroup(t, cgroup.ControllerPIDs, "start")
-	bin := build.Agent(t)
-	for _, c := range []struct {
-		room int
-		args []string
-		code int
-	}{
-		{5, nil, 1},
-		{7, nil, 1},
-		{12, nil, 1},
-		{25, nil, 1},
-		{5, []string{"--once"}, 3},
-	} {
-		write(t, filepath.Join(dir, "pids.max"), strconv.Itoa(c.room))
-		for range 3 {
-			out, code := startIn(t, bin, dir, c.args...)
-			if code != c.code || !strings.Contains(out, "cannot start: the pids limit of cgroup "+at) || !strings.Contains(out, fmt.Sprintf("of %d threads in use", c.room)) || !strings.Contains(out, "EAGAIN") {
-				t.Errorf("room for %d threads, %v: exit code %d, %s", c.room, c.args, code, out)
-			}
-			if strings.Contains(out, "goroutine") || strings.Contains(out, "runtime:") {
-				t.Errorf("a stack trace: %s", out)
-			}
-		}
-	}
-	// A single look needs little: it does with the least what it does with plenty.
-	write(t, filepath.Join(dir, "pids.max"), "9")
-	for range 3 {
-		if out, code := startIn(t, bin, dir, "--once", "-o", "json"); code > 3 || !strings.Contains(out, `"probes"`) {
-			t.Errorf("--once with room for 9 threads: exit code %d, %s", code, out)
-		}
 	}
 }
 

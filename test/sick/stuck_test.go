@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
-	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -112,15 +111,4 @@ func (l lines) first(part string) string {
 		}
 	}
 	return ""
-}
-
-// startIn starts the agent in a cgroup, and returns what it prints and its exit code.
-func startIn(t *testing.T, bin, cgroup string, args ...string) (out string, code int) {
-	t.Helper()
-	cmd := helper.Command("become", "SETUP=join="+cgroup, "AGENT="+bin, "ARGS="+strings.Join(args, " "))
-	b, err := cmd.CombinedOutput()
-	if cmd.ProcessState == nil {
-		t.Fatal(err)
-	}
-	return string(b), cmd.ProcessState.ExitCode()
 }

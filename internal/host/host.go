@@ -5,6 +5,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -134,14 +135,37 @@ func (h *Host) readFile(p string, buf []byte) ([]byte, error) {
 }
 
 // ReadDirNames lists the host's folder p, unsorted, as bare names.
-func (h *Host) ReadDirNames(p string) ([]string, error) {
+func (h *Host) ReadDirNames(p string) (names []string, err error) {
+	err = h.EachName(p, func(name string) bool {
+		names = append(names, name)
+		return true
+	})
+	return names, err
+}
+
+// EachName hands the names in the host's folder p on until visit returns false: for
+// folders that may hold a million (the descriptors of a process), in little memory.
+func (h *Host) EachName(p string, visit func(name string) bool) error {
 	fd, err := h.open(p, unix.O_DIRECTORY)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: p, Err: err}
+		return &fs.PathError{Op: "open", Path: p, Err: err}
 	}
 	d := os.NewFile(uintptr(fd), p)
 	defer func() { _ = d.Close() }()
-	return d.Readdirnames(-1)
+	for {
+		names, err := d.Readdirnames(512)
+		for _, name := range names {
+			if !visit(name) {
+				return nil
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
 }
 
 // BootID identifies this boot (random, see proc_sys_kernel(5)).

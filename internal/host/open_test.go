@@ -1,9 +1,11 @@
 package host
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -95,5 +97,31 @@ func TestRootThatIsALink(t *testing.T) {
 	}
 	if b, err := linked.ReadString("/data/file"); b != "theirs" || err != nil {
 		t.Errorf("%q %v", b, err)
+	}
+}
+
+// TestEachName: a folder with more names than are read at a time is handed on whole, or
+// as far as it is wanted.
+func TestEachName(t *testing.T) {
+	const files = 1300
+	root := t.TempDir()
+	for i := range files {
+		if err := os.WriteFile(filepath.Join(root, strconv.Itoa(i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h, err := New("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names, err := h.ReadDirNames(root); err != nil || len(names) != files {
+		t.Errorf("%d names, %v", len(names), err)
+	}
+	seen := 0
+	if err := h.EachName(root, func(string) bool { seen++; return seen < 700 }); err != nil || seen != 700 {
+		t.Errorf("%d names, %v", seen, err)
+	}
+	if err := h.EachName(root+"/0", func(string) bool { return true }); !errors.Is(err, unix.ENOTDIR) {
+		t.Errorf("a file: %v", err)
 	}
 }

@@ -155,43 +155,40 @@ func (s *deletedSearch) walk(ctx context.Context, n *Node) (map[device][]consume
 // or close files: then there is less to count.
 func (s *deletedSearch) descriptors(ctx context.Context, pid int) (map[device]float64, error) {
 	dir := "/proc/" + strconv.Itoa(pid)
-	fds, err := s.view.host.ReadDirNames(dir + "/fd")
+	sums := map[device]float64{}
+	err := s.view.host.EachName(dir+"/fd", func(fd string) bool {
+		if d, size, ok := s.deleted(dir, fd); ok {
+			sums[d] += size
+		}
+		return ctx.Err() == nil
+	})
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, fs.ErrPermission
 	}
-	var sums map[device]float64
-	for _, fd := range fds {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		link := s.view.host.Path(dir + "/fd/" + fd)
-		if text, err := os.Readlink(link); err != nil || !strings.HasSuffix(text, " (deleted)") {
-			continue
-		}
-		// The mount says whether a stat may be risked, and that it is worth it.
-		m, ok := s.mountOf(dir, fd)
-		if !ok || m.MayHang() {
-			continue
-		}
-		d, ok := s.below(m)
-		if !ok {
-			continue
-		}
-		var st unix.Stat_t
-		if s.stat(link, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 0 {
-			continue
-		}
-		id := inode{st.Dev, st.Ino}
-		if s.seen[id] {
-			continue
-		}
-		s.seen[id] = true
-		if sums == nil {
-			sums = map[device]float64{}
-		}
-		sums[d] += float64(st.Blocks) * 512 // whatever the block size, see stat(2)
+	return sums, ctx.Err()
+}
+
+// deleted is the space of a descriptor's file, if that was deleted, is on a file
+// system to look at, and has not been counted yet.
+func (s *deletedSearch) deleted(dir, fd string) (on device, bytes float64, ok bool) {
+	link := s.view.host.Path(dir + "/fd/" + fd)
+	if text, err := os.Readlink(link); err != nil || !strings.HasSuffix(text, " (deleted)") {
+		return on, 0, false
 	}
-	return sums, nil
+	// The mount says whether a stat may be risked, and that it is worth it.
+	m, ok := s.mountOf(dir, fd)
+	if !ok || m.MayHang() {
+		return on, 0, false
+	}
+	if on, ok = s.below(m); !ok {
+		return on, 0, false
+	}
+	var st unix.Stat_t
+	if s.stat(link, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 0 || s.seen[inode{st.Dev, st.Ino}] {
+		return on, 0, false
+	}
+	s.seen[inode{st.Dev, st.Ino}] = true
+	return on, float64(st.Blocks) * 512, true // whatever the block size, see stat(2)
 }
 
 // mountOf is the mount through which a descriptor was opened: the host's, or one

@@ -362,9 +362,9 @@ func TestRuntimeDaemonVerdicts(t *testing.T) {
 	}{
 		{"one", []runtimeDaemon{daemon(1, "containerd", "/usr/bin/containerd")}, "", ""},
 		{"replaced", []runtimeDaemon{daemon(1, "containerd", "/usr/bin/containerd (deleted)")}, "containerd", "not restarted"},
-		{"docker's beside kubernetes'", []runtimeDaemon{daemon(1, "containerd", "/a", database{"/r1/meta.db", 1, 12}), daemon(2, "containerd", "/b", database{"/r2/meta.db", 1, 13})}, "", ""},
-		{"two nodes in containers", []runtimeDaemon{daemon(1, "containerd", "/a", database{"/r/meta.db", 57, 12}), daemon(2, "containerd", "/a", database{"/r/meta.db", 76, 12})}, "", ""},
-		{"one folder", []runtimeDaemon{daemon(1, "dockerd", "/a", database{"/r/meta.db", 1, 12}), daemon(2, "dockerd", "/a", database{"/x.db", 1, 13}, database{"/r/meta.db", 1, 12})}, "dockerd", "processes 1 and 2"},
+		{"docker's beside kubernetes'", []runtimeDaemon{daemon(1, "containerd", "/a", database{"/r1/meta.db", inode{1, 12}}), daemon(2, "containerd", "/b", database{"/r2/meta.db", inode{1, 13}})}, "", ""},
+		{"two nodes in containers", []runtimeDaemon{daemon(1, "containerd", "/a", database{"/r/meta.db", inode{57, 12}}), daemon(2, "containerd", "/a", database{"/r/meta.db", inode{76, 12}})}, "", ""},
+		{"one folder", []runtimeDaemon{daemon(1, "dockerd", "/a", database{"/r/meta.db", inode{1, 12}}), daemon(2, "dockerd", "/a", database{"/x.db", inode{1, 13}}, database{"/r/meta.db", inode{1, 12}})}, "dockerd", "processes 1 and 2"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := problem.Result{Verdicts: evaluateRuntimeDaemons(tc.daemons)}

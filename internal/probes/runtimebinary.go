@@ -8,7 +8,8 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nodevitals/nodevitals/internal/host"
 	"github.com/nodevitals/nodevitals/internal/host/process"
@@ -78,11 +79,9 @@ type runtimeDaemon struct {
 // database is a file that a daemon has open. Which it is, its inode says: on nodes
 // in containers of one machine each runtime has one of the same name.
 type database struct {
-	path     string
-	dev, ino uint64
+	path string
+	inode
 }
-
-func (d database) same(o database) bool { return d.dev == o.dev && d.ino == o.ino }
 
 func evaluateRuntimeDaemons(daemons []runtimeDaemon) []problem.Verdict {
 	var vs []problem.Verdict
@@ -103,7 +102,7 @@ func evaluateRuntimeDaemons(daemons []runtimeDaemon) []problem.Verdict {
 		}
 		for _, other := range daemons[:i] {
 			for _, db := range d.databases {
-				if other.Comm == d.Comm && slices.ContainsFunc(other.databases, db.same) {
+				if other.Comm == d.Comm && slices.ContainsFunc(other.databases, func(o database) bool { return o.inode == db.inode }) {
 					v.Message = fmt.Sprintf("two %s work on the same folder: processes %d and %d", d.Comm, other.PID, d.PID)
 					v.Evidence = []string{fmt.Sprintf("/proc/%d/fd and /proc/%d/fd: %s", other.PID, d.PID, db.path)}
 					vs = append(vs, v)
@@ -119,21 +118,19 @@ func evaluateRuntimeDaemons(daemons []runtimeDaemon) []problem.Verdict {
 // its root, dockerd several. A second daemon opens it before it waits for its lock.
 func databases(h *host.Host, pid int) []database {
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
-	fds, err := h.ReadDirNames(dir)
-	if err != nil {
-		return nil
-	}
 	var files []database
-	for _, fd := range fds {
+	_ = h.EachName(dir, func(fd string) bool { // what may not be read is not known to be shared
 		link := h.Path(dir + "/" + fd)
 		file, err := os.Readlink(link)
 		if err != nil || !strings.HasSuffix(file, ".db") {
-			continue
+			return true
 		}
-		var st syscall.Stat_t
-		if err := syscall.Stat(link, &st); err == nil {
-			files = append(files, database{path: file, dev: st.Dev, ino: st.Ino})
+		var st unix.Statx_t
+		// It may be on a file system that hangs: of that only what the kernel has at hand.
+		if unix.Statx(unix.AT_FDCWD, link, unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st) == nil {
+			files = append(files, database{file, inode{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}})
 		}
-	}
+		return true
+	})
 	return files
 }

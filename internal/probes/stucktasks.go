@@ -348,12 +348,14 @@ func (w *taskWalk) trace(h *host.Host, t *waiter, table map[int]mounts.Mount, se
 			t.near = append(t.near, deviceOf(m))
 		}
 	}
-	fds, _ := h.ReadDirNames(dir + "/fd")
-	for _, fd := range fds[:min(len(fds), maxTracedFiles)] {
+	files := 0
+	_ = h.EachName(dir+"/fd", func(fd string) bool {
 		if d := deviceAt(fd); d != nil && !slices.Contains(t.near, *d) {
 			t.near = append(t.near, *d)
 		}
-	}
+		files++
+		return files < maxTracedFiles
+	})
 	return own
 }
 

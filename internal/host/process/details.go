@@ -204,9 +204,10 @@ func FDCount(h *host.Host, pid int) (int, error) {
 	if st.Size > 0 && unix.Statfs(h.Path(dir), &fs) == nil && fs.Type == unix.PROC_SUPER_MAGIC {
 		return int(st.Size), nil
 	}
-	names, err := h.ReadDirNames(dir)
+	count := 0
+	err := h.EachName(dir, func(string) bool { count++; return true })
 	if err != nil {
 		return 0, gone(err)
 	}
-	return len(names), nil
+	return count, nil
 }

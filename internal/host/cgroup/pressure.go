@@ -37,7 +37,8 @@ func (t *Tree) Pressure(path, resource string) (Pressure, error) {
 		return Pressure{}, fmt.Errorf("%w: cgroup v1 has no pressure files", ErrAbsent)
 	}
 	name := resource + ".pressure"
-	b, err := t.read(t.unified, path, name, make([]byte, 0, 256))
+	var buf [256]byte
+	b, err := t.read(t.unified, path, name, buf[:])
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return Pressure{}, fmt.Errorf("%w: %w", ErrAbsent, err)
 	}

@@ -86,7 +86,8 @@ func (t *Tree) populatedV1(path string) (bool, error) {
 
 // Procs are the processes in the cgroup itself, in no order, from cgroup.procs.
 func (t *Tree) Procs(path string) ([]int, error) {
-	b, err := t.read(t.main, path, "cgroup.procs", make([]byte, 0, 512))
+	var buf [512]byte
+	b, err := t.read(t.main, path, "cgroup.procs", buf[:])
 	if err != nil {
 		return nil, err
 	}

@@ -126,6 +126,8 @@ func imageStores(s kubelet.Settings) []string {
 		paths = []string{docker}
 	case strings.Contains(e, "crio"):
 		paths = []string{containers}
+	case s.Distribution == "k0s": // beside kubelet's folder
+		paths = []string{path.Join(path.Dir(s.RootDir), "containerd")}
 	case s.Distribution == "microk8s":
 		paths = []string{"/var/snap/microk8s/common/var/lib/containerd"}
 	}

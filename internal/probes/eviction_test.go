@@ -189,3 +189,28 @@ func FuzzParseWorkingSet(f *testing.F) {
 		}
 	})
 }
+
+// TestImageStores: where the images are, in the distributions that bring a runtime of
+// their own.
+func TestImageStores(t *testing.T) {
+	for _, tc := range []struct{ name, unit, exec, want string }{
+		{"kubelet", "kubelet.service", "/usr/bin/kubelet", "/var/lib/containerd"},
+		{"k3s", "k3s.service", "/usr/local/bin/k3s server", "/var/lib/rancher/k3s/agent/containerd"},
+		{"k0s", "k0sworker.service", "/usr/local/bin/k0s worker", "/var/lib/k0s/containerd"},
+		{"k0s elsewhere", "k0sworker.service", "/usr/local/bin/k0s worker --data-dir=/data/k0s", "/data/k0s/containerd"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			n := tree(t, map[string]string{
+				"/etc/systemd/system/" + tc.unit:   "[Service]\nExecStart=" + tc.exec + "\n",
+				"/var/lib/k0s/kubelet-config.yaml": "kind: KubeletConfiguration\n", "/data/k0s/kubelet-config.yaml": "kind: KubeletConfiguration\n",
+			})
+			s, err := kubelet.Read(n.Host)
+			if err != nil || !s.Found {
+				t.Fatal(s, err)
+			}
+			if got := imageStores(s)[0]; got != tc.want {
+				t.Errorf("%s, want %s", got, tc.want)
+			}
+		})
+	}
+}

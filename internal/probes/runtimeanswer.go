@@ -127,6 +127,8 @@ func runtimeUnits(socket string) []string {
 		return []string{"crio.service"}
 	case strings.Contains(socket, "/k3s/"):
 		return []string{"k3s.service", "k3s-agent.service", "rke2-server.service", "rke2-agent.service"}
+	case strings.Contains(socket, "/k0s/"):
+		return []string{"k0sworker.service", "k0scontroller.service"}
 	case strings.Contains(socket, "microk8s"):
 		return []string{"snap.microk8s.daemon-containerd.service"}
 	}
@@ -171,6 +173,8 @@ func runtimeRoot(socket string) string {
 		return "/var/lib/containers"
 	case strings.Contains(socket, "/k3s/"):
 		return "/var/lib/rancher"
+	case strings.Contains(socket, "/k0s/"):
+		return "/var/lib/k0s"
 	case strings.Contains(socket, "microk8s"):
 		return "/var/snap/microk8s"
 	}

@@ -99,6 +99,7 @@ func watchedPaths(h *host.Host, extra []string) (paths []watchedPath, partial st
 		{"/var/lib/containers", "containers", false}, // CRI-O and podman
 		{"/var/lib/rancher/k3s/agent/containerd", "containerd", false},
 		{"/var/lib/rancher/rke2/agent/containerd", "containerd", false},
+		{"/var/lib/k0s/containerd", "containerd", false},
 		{"/var/snap/microk8s/common/var/lib/containerd", "containerd", false},
 		{"/var/log", "logs", false},
 		{"/var/lib/etcd", "etcd", false},

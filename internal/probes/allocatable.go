@@ -43,7 +43,8 @@ func (*Allocatable) Run(_ context.Context, n *Node) (problem.Result, error) {
 	case !n.Cgroups.Has(cgroup.ControllerMemory):
 		return problem.Result{}, problem.NotApplicablef("the kernel has no memory cgroup controller")
 	}
-	for _, p := range kubepodsPaths(s.CgroupRoot) {
+	slice, folder := kubepodsPaths(s.CgroupRoot)
+	for _, p := range []string{slice, folder} {
 		m, err := n.Cgroups.Memory(p)
 		if errors.Is(err, cgroup.ErrAbsent) {
 			continue
@@ -59,7 +60,7 @@ func (*Allocatable) Run(_ context.Context, n *Node) (problem.Result, error) {
 // kubepodsPaths are where the pods' cgroup may be below kubelet's cgroupRoot: with
 // the systemd driver, which puts the names of all slices above into a slice's own,
 // and with cgroupfs (pkg/kubelet/cm/cgroup_manager_linux.go).
-func kubepodsPaths(root string) []string {
+func kubepodsPaths(root string) (slice, folder string) {
 	slice, name := "/", ""
 	for e := range strings.SplitSeq(strings.Trim(root, "/"), "/") {
 		if e != "" {
@@ -67,7 +68,7 @@ func kubepodsPaths(root string) []string {
 			slice = path.Join(slice, strings.TrimSuffix(name, "-")+".slice")
 		}
 	}
-	return []string{path.Join(slice, name+"kubepods.slice"), path.Join("/", root, "kubepods")}
+	return path.Join(slice, name+"kubepods.slice"), path.Join("/", root, "kubepods")
 }
 
 func evaluateAllocatable(path, folder string, m cgroup.Memory) problem.Result {

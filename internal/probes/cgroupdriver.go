@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"strings"
 
 	"github.com/nodevitals/nodevitals/internal/host/cgroup"
@@ -73,7 +72,7 @@ func evaluateDrivers(d drivers) []problem.Verdict {
 // shapeOfKubepods tells kubelet's driver by the cgroup that it makes above all pods;
 // empty where there is none, or both, one of which a former setting has left behind.
 func shapeOfKubepods(t *cgroup.Tree, root string) (driver, from string) {
-	slice, folder := path.Join("/", root, "kubepods.slice"), path.Join("/", root, "kubepods")
+	slice, folder := kubepodsPaths(root)
 	_, noSlice := t.Populated(slice)
 	_, noFolder := t.Populated(folder)
 	switch {

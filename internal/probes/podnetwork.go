@@ -73,7 +73,8 @@ func hasKubepods(n *Node) bool {
 	if n.Cgroups == nil {
 		return false
 	}
-	for _, path := range []string{"/kubepods.slice", "/kubepods"} {
+	slice, folder := kubepodsPaths("/")
+	for _, path := range []string{slice, folder} {
 		if alive, err := n.Cgroups.Populated(path); err == nil && alive {
 			return true
 		}

@@ -350,6 +350,20 @@ func TestDrivers(t *testing.T) {
 	}
 }
 
+func TestShapeOfKubepods(t *testing.T) {
+	for folder, want := range map[string]string{
+		"/custom.slice/custom-kubepods.slice": driverSystemd, "/custom/kubepods": driverCgroupfs, "/kubepods.slice": "", "/custom/kubepods.slice": "",
+	} {
+		n := tree(t, map[string]string{
+			"/sys/fs/cgroup/cgroup.controllers": "pids\n", "/sys/fs/cgroup/cgroup.procs": "1\n",
+			"/sys/fs/cgroup" + folder + "/cgroup.events": "populated 1\n",
+		})
+		if got, _ := shapeOfKubepods(n.Cgroups, "/custom"); got != want {
+			t.Errorf("%s: %q, want %q", folder, got, want)
+		}
+	}
+}
+
 func TestRuntimeDaemonVerdicts(t *testing.T) {
 	daemon := func(pid int, comm, exe string, dbs ...database) runtimeDaemon {
 		return runtimeDaemon{Process: process.Process{PID: pid, Comm: comm}, exe: exe, databases: dbs}

@@ -3,7 +3,7 @@ package netfilter
 // This file: tracked connections, by ctnetlink.
 
 import (
-	"errors"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 
@@ -57,22 +57,28 @@ func Drops(h *host.Host) ([]uint32, error) {
 	if err := needConntrack(h); err != nil {
 		return nil, err
 	}
-	c, err := conntrack.Dial(nil)
+	const getStats = 4 // IPCTNL_MSG_CT_GET_STATS_CPU
+	var drops []uint32
+	err := dump(unix.NFNL_SUBSYS_CTNETLINK, getStats, unix.AF_UNSPEC, func(message []byte) bool {
+		drops = append(drops, statsDrop(message))
+		return true
+	})
+	return drops, err
+}
+
+// statsDrop is the number in one message of a dump of counters, which come in the
+// order of the CPUs.
+func statsDrop(message []byte) (n uint32) {
+	const drop = 10 // CTA_STATS_DROP
+	ad, err := netlink.NewAttributeDecoder(message[headerSize+familySize:])
 	if err != nil {
-		return nil, err
+		return 0
 	}
-	defer func() { _ = c.Close() }()
-	stats, err := c.Stats()
-	if errors.Is(err, unix.EPERM) {
-		return nil, ErrPermission
-	} else if err != nil {
-		return nil, err
-	}
-	drops := make([]uint32, len(stats))
-	for _, s := range stats {
-		if int(s.CPUID) < len(drops) {
-			drops[s.CPUID] = s.Drop
+	ad.ByteOrder = binary.BigEndian
+	for ad.Next() {
+		if ad.Type() == drop {
+			n = ad.Uint32()
 		}
 	}
-	return drops, nil
+	return n
 }

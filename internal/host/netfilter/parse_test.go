@@ -98,12 +98,24 @@ func TestEachMessage(t *testing.T) {
 	}
 }
 
+// What the dump of one CPU's counters says; those before and behind are others.
+func TestStatsDrop(t *testing.T) {
+	m := message(0x104, 2, 0, 0, 3, 8, 0, 9, 0, 0, 0, 0, 5, 8, 0, 10, 0, 0, 0, 1, 2, 8, 0, 11, 0, 0, 0, 0, 6)
+	if n := statsDrop(m); n != 0x102 {
+		t.Errorf("%d", n)
+	}
+	if n := statsDrop(message(0x104, 2, 0, 0, 3, 99, 0, 10, 0)); n != 0 {
+		t.Errorf("garbled: %d", n)
+	}
+}
+
 func FuzzDump(f *testing.F) {
 	f.Add(append(message(0xa03, 2, 0, 0, 0, 8, 0, 1, 0, 'a', 0, 0, 0), message(unix.NLMSG_DONE, 0, 0, 0, 0)...))
 	f.Add(message(0x100, 2, 0, 0, 0, 8, 0, 1, 0x80, 4, 0, 1, 0x80))
 	f.Fuzz(func(t *testing.T, piece []byte) {
 		_, _ = eachMessage(piece, func(m []byte) bool {
 			parseChain(m)
+			statsDrop(m)
 			if src, ok := flowSource(m); ok && !src.IsValid() {
 				t.Fatal("no address, and no refusal")
 			}

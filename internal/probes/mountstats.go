@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/nodevitals/nodevitals/internal/host/mounts"
 )
 
 // mountStatsFile is that of PID 1, since mounts are those of the reader's
@@ -40,7 +42,7 @@ func parseMountStats(raw []byte) (map[string]nfsCounters, error) {
 		case len(f) >= 8 && f[0] == "device" && f[2] == "mounted" && f[6] == "fstype":
 			point = ""
 			if f[7] == "nfs" || f[7] == "nfs4" {
-				point = unescapeMount(f[4])
+				point = mounts.Unescape(f[4])
 				delete(all, point)
 			}
 		case len(f) > 0 && (f[0] == "device" || f[0] == "no"): // "no device mounted on …"
@@ -80,10 +82,4 @@ func parseTransport(proto string, f []string) (c nfsCounters, err error) {
 		return c, fmt.Errorf("receives of transport %.20q: %w", proto, err)
 	}
 	return c, nil
-}
-
-// unescapeMount undoes what the kernel escapes of a mount point (seq_path with
-// " \t\n\\").
-func unescapeMount(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }

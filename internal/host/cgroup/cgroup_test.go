@@ -149,7 +149,7 @@ func TestDetect(t *testing.T) {
 			err:   "no cgroup2",
 		},
 		"no mountinfo":        {files: map[string]string{"proc/loadavg": ""}, err: "/proc/1/mountinfo"},
-		"malformed mountinfo": {files: map[string]string{"proc/loadavg": "", "proc/1/mountinfo": "garbage\n"}, err: "/proc/1/mountinfo: not a mount"},
+		"malformed mountinfo": {files: map[string]string{"proc/loadavg": "", "proc/1/mountinfo": "garbage\n"}, err: "/proc/1/mountinfo, line 1: fewer than 6 fields"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, err := host.New(write(t, c.files))
@@ -184,10 +184,10 @@ func TestDetect(t *testing.T) {
 }
 
 func TestParseMounts(t *testing.T) {
-	got, err := parseMounts([]byte(
-		"9 1 0:36 / /var/lib/x/rootfs/sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n" +
-			"10 1 0:36 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,seclabel,pids\n" +
-			"11 1 0:36 /docker/abc /sys/fs/cgroup/cpu\\040x rw master:3 propagate_from:2 - cgroup cgroup rw,cpu,release_agent=/x\n" +
+	got, err := parseMounts("mountinfo", []byte(
+		"9 1 0:36 / /var/lib/x/rootfs/sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n"+
+			"10 1 0:36 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,seclabel,pids\n"+
+			"11 1 0:36 /docker/abc /sys/fs/cgroup/cpu\\040x rw master:3 propagate_from:2 - cgroup cgroup rw,cpu,release_agent=/x\n"+
 			"12 1 0:28 /../../.. /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"))
 	if err != nil {
 		t.Fatal(err)

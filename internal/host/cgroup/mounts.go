@@ -4,14 +4,13 @@ package cgroup
 // (proc_pid_mountinfo(5)).
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
 
 	"github.com/nodevitals/nodevitals/internal/host"
+	"github.com/nodevitals/nodevitals/internal/host/mounts"
 )
 
 // mount is one mounted hierarchy.
@@ -44,78 +43,65 @@ func cgroupMounts(h *host.Host) ([]mount, error) {
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := parseMounts(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	return mounts, nil
+	return parseMounts(file, b)
 }
 
-// parseMounts picks the cgroup hierarchies out of a mountinfo table. Of several
-// mounts of one hierarchy (containers have their own) it takes the first at its
-// usual place.
-func parseMounts(b []byte) ([]mount, error) {
-	var mounts []mount
-	for line := range bytes.Lines(b) {
-		m, ok, err := parseMount(strings.TrimSuffix(string(line), "\n"))
-		if err != nil {
-			return nil, err
-		}
+// parseMounts picks the cgroup hierarchies out of a mountinfo table, which file is the
+// name of. Of several mounts of one hierarchy (containers have their own) it takes the
+// first at its usual place.
+func parseMounts(file string, b []byte) ([]mount, error) {
+	table, err := mounts.Parse(file, b)
+	var found []mount
+	for _, line := range table.Mounts {
+		m, ok := hierarchyOf(line)
 		if !ok {
 			continue
 		}
-		same := slices.IndexFunc(mounts, func(o mount) bool {
+		same := slices.IndexFunc(found, func(o mount) bool {
 			return o.v2 == m.v2 && slices.Equal(o.controllers, m.controllers)
 		})
 		switch {
 		case same < 0:
-			mounts = append(mounts, m)
-		case usual(m.point) && !usual(mounts[same].point):
-			mounts[same] = m
+			found = append(found, m)
+		case usual(m.point) && !usual(found[same].point):
+			found[same] = m
 		}
 	}
-	return mounts, nil
+	if len(found) > 0 {
+		return found, nil // whatever other lines are like
+	}
+	return nil, err
 }
 
 func usual(point string) bool {
 	return point == defaultMount || strings.HasPrefix(point, defaultMount+"/")
 }
 
-// parseMount reads one line of mountinfo:
-//
-//	33 24 0:28 / /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate
-func parseMount(line string) (m mount, ok bool, err error) {
-	before, after, found := strings.Cut(line, " - ")
-	fields, super := strings.Fields(before), strings.Fields(after)
-	if !found || len(fields) < 6 || len(super) < 2 {
-		return m, false, fmt.Errorf("not a mount: %.100q", line)
-	}
-	switch super[0] {
+// hierarchyOf is the hierarchy that is mounted, if one is.
+func hierarchyOf(line mounts.Mount) (m mount, ok bool) {
+	switch line.FSType {
 	case "cgroup2":
 		m.v2 = true
 	case "cgroup":
-		if len(super) < 3 {
-			return m, false, fmt.Errorf("a mount without options: %.100q", line)
-		}
-		for o := range strings.SplitSeq(super[2], ",") {
+		for o := range strings.SplitSeq(line.SuperOptions, ",") {
 			if !mountOptions[o] && (!strings.Contains(o, "=") || strings.HasPrefix(o, "name=")) {
 				m.controllers = append(m.controllers, o)
 			}
 		}
 	default:
-		return m, false, nil
+		return m, false
 	}
-	m.point = unescape.Replace(fields[4])
+	m.point = line.Point
 	// The kernel shows the root as seen from the *reader's* cgroup namespace. One
 	// that begins with /.. tells that ours is below it; how far says nothing about
 	// its name.
-	switch top := unescape.Replace(fields[3]); {
+	switch top := line.Root; {
 	case top == "/..", strings.HasPrefix(top, "/../"):
 		m.relative = true
 	case top != "/":
 		m.top = top
 	}
-	return m, true, nil
+	return m, true
 }
 
 // mountOptions are the options of a v1 mount that are no controllers
@@ -124,6 +110,3 @@ var mountOptions = map[string]bool{
 	"rw": true, "ro": true, "sync": true, "dirsync": true, "mand": true, "lazytime": true, "seclabel": true,
 	"none": true, "noprefix": true, "xattr": true, "cpuset_v2_mode": true, "clone_children": true, "favordynmods": true,
 }
-
-// unescape undoes mangle_path of fs/seq_file.c.
-var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nodevitals/nodevitals/internal/host/mounts"
 	"github.com/nodevitals/nodevitals/test/fixtures"
 )
 
@@ -66,15 +67,17 @@ func TestContainerView(t *testing.T) {
 
 // The container's mount table says that its namespace is its own.
 func TestContainerMounts(t *testing.T) {
-	inside, err := parseMounts(fixtures.File(t, "container-view-k6.12", "self-mountinfo.txt"))
+	raw := fixtures.File(t, "container-view-k6.12", "self-mountinfo.txt")
+	inside, err := parseMounts("mountinfo", raw)
 	if err != nil || len(inside) != 1 || inside[0].point != defaultMount || inside[0].relative {
 		t.Errorf("its own mount: %+v, %v", inside, err)
 	}
-	for line := range strings.Lines(string(fixtures.File(t, "container-view-k6.12", "self-mountinfo.txt"))) {
-		m, ok, err := parseMount(strings.TrimSpace(line))
-		if err != nil {
-			t.Error(err)
-		}
+	table, err := mounts.Parse("mountinfo", raw)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, line := range table.Mounts {
+		m, ok := hierarchyOf(line)
 		if ok && m.point == "/host/sys/fs/cgroup" && (!m.relative || m.top != "") {
 			t.Errorf("the node's mount: %+v", m)
 		}
@@ -158,12 +161,12 @@ func FuzzParseMounts(f *testing.F) {
 	f.Add([]byte(v1Mountinfo + unifiedMountinfo))
 	f.Add([]byte(v2Mountinfo))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		mounts, err := parseMounts(b)
-		if err != nil && len(mounts) > 0 {
+		found, err := parseMounts("mountinfo", b)
+		if err != nil && len(found) > 0 {
 			t.Fatal("both mounts and an error")
 		}
 		seen := map[string]bool{}
-		for _, m := range mounts {
+		for _, m := range found {
 			key := fmt.Sprint(m.v2, fmt.Sprintf("%q", m.controllers))
 			if seen[key] || strings.HasPrefix(m.top, "/../") {
 				t.Fatalf("%+v in %q", m, b)

@@ -55,8 +55,8 @@ func parseLine(line string) (Mount, error) {
 		return Mount{}, errors.New("no file system after the separator")
 	}
 	m := Mount{
-		Root: unescape(f[3]), Point: unescape(f[4]), Options: f[5],
-		FSType: unescape(f[sep+1]), Source: unescape(f[sep+2]),
+		Root: Unescape(f[3]), Point: Unescape(f[4]), Options: f[5],
+		FSType: Unescape(f[sep+1]), Source: Unescape(f[sep+2]),
 		// A file system that does not escape its options may have spaces here.
 		SuperOptions: strings.Join(f[sep+3:], " "),
 	}
@@ -89,9 +89,9 @@ func parseDevice(s string) (major, minor uint32, err error) {
 	return uint32(ma), uint32(mi), nil
 }
 
-// unescape undoes the kernel's mangle(): space, tab, newline, backslash and # come
-// as a backslash with three octal digits.
-func unescape(s string) string {
+// Unescape undoes the kernel's mangle(), in mountinfo and mountstats: space, tab,
+// newline, backslash and # come as a backslash with three octal digits.
+func Unescape(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}

@@ -146,6 +146,17 @@ func symlink(t *testing.T, n *Node, target, at string) {
 	}
 }
 
+// df prints 42 % for such an ext4 with 5 % reserved for root: 40/(40+55).
+func TestSpaceOf(t *testing.T) {
+	space := spaceOf(mounts.Usage{Size: 100, Free: 60, Avail: 55})
+	if used := 1 - space.fraction(); used < 0.42 || used > 0.4211 || space.total() != 95 {
+		t.Errorf("%+v", space)
+	}
+	if got := spaceOf(mounts.Usage{Size: 10, Free: 20, Avail: 20}); got.used != 0 {
+		t.Errorf("more free than there is: %+v", got)
+	}
+}
+
 func TestFilesystemsRun(t *testing.T) {
 	n := diskNode(t)
 	p := NewFilesystems()

@@ -30,11 +30,6 @@ func (s *Set) Match(r *journal.Record) []problem.Claim {
 	return s.match(r, nil, s.units.Of(r), time.Time{})
 }
 
-// MatchFrom is Match of a record of which the caller knows who wrote it.
-func (s *Set) MatchFrom(r *journal.Record, from Source) []problem.Claim {
-	return s.match(r, nil, from, time.Time{})
-}
-
 // MatchText is Match of a line as it stands in a log file: r.Message is the
 // line, and what its prefix says (time, identifier, pid, whether it is the
 // kernel's) is put into r together with the message behind it. Most lines need

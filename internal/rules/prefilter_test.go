@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nodevitals/nodevitals/internal/journal"
 	"github.com/nodevitals/nodevitals/internal/problem"
@@ -109,7 +110,7 @@ func TestPrefilterLosesNothing(t *testing.T) {
 		}
 		r := &journal.Record{Source: "x", Message: []byte(line)}
 		for _, from := range []Source{Any, Kubelet, Kernel} {
-			if got, want := kindsOf(set.MatchFrom(r, from)), kindsOf(set.plain(r, from)); !slices.Equal(got, want) {
+			if got, want := kindsOf(set.match(r, nil, from, time.Time{})), kindsOf(set.plain(r, from)); !slices.Equal(got, want) {
 				t.Fatalf("%v, every regexp on its own finds %v: %s", got, want, line)
 			}
 		}

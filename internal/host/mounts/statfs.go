@@ -57,23 +57,3 @@ func times(a, b uint64) uint64 {
 	}
 	return lo
 }
-
-// UsedPercent is what df prints: used/(used+avail), so that what is reserved for root
-// counts neither as used nor as free. ok is false for a file system without room.
-func (u Usage) UsedPercent() (percent float64, ok bool) {
-	used := float64(u.Size - min(u.Free, u.Size))
-	total := used + float64(u.Avail)
-	if total == 0 {
-		return 0, false
-	}
-	return 100 * used / total, true
-}
-
-// InodesUsedPercent is the share of inodes in use; ok is false where they are not
-// counted.
-func (u Usage) InodesUsedPercent() (percent float64, ok bool) {
-	if u.Inodes == 0 {
-		return 0, false
-	}
-	return 100 * float64(u.Inodes-min(u.InodesFree, u.Inodes)) / float64(u.Inodes), true
-}

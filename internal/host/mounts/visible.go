@@ -9,18 +9,9 @@ import (
 	"github.com/nodevitals/nodevitals/internal/host"
 )
 
-// Visible is the path by which this process reaches the host's mount m, or why it
-// cannot. Without that check a call on the path might answer for what lies under the
-// mount point instead. For many mounts, read Own once and use its Visible.
-func Visible(h *host.Host, m Mount) (path string, ok bool, why string) {
-	own, err := Own()
-	if err != nil && len(own.Mounts) == 0 {
-		return "", false, fmt.Sprintf("our own mounts are not known: %v", err)
-	}
-	return own.Visible(h, m)
-}
-
-// Visible is the package's Visible, with our own mount table at hand.
+// Visible is the path by which this process, whose own table it is, reaches the host's
+// mount m, or why it cannot. Without that check a call on the path might answer for
+// what lies under the mount point instead.
 func (own Table) Visible(h *host.Host, m Mount) (ourPath string, ok bool, why string) {
 	p := path.Join(h.Root(), m.Point)
 	seen, ok := own.mountAt(p)

@@ -21,7 +21,7 @@ import (
 func TestDaemonWithHungMounts(t *testing.T) {
 	c := newCell(t, 3)
 	bin, runDir := buildAgent(t), t.TempDir()
-	file := cellConfig(t, runDir, "listen: 127.0.0.1:0\nprobes: {hungmounts: {period: 1s, thresholds: {unanswered: 1s, askEvery: 1s}}}\n")
+	file := cellConfig(t, runDir, "listen: 127.0.0.1:0\nprobes: {hungmounts: {period: 1s, thresholds: {unanswered: 1s, askEvery: 1s, askFUSE: "+askFUSE(t)+"}}}\n")
 	hung := func(of int) func(problem.Snapshot) bool {
 		return func(s problem.Snapshot) bool {
 			n := 0

@@ -256,10 +256,24 @@ func cellConfig(t *testing.T, runDir, more string) string {
 	return file
 }
 
+// askFUSE is what has the agent ask FUSE mounts: nothing but the default on a node; in
+// a container, where these tests may run, too, it would not.
+func askFUSE(t *testing.T) string {
+	t.Helper()
+	h, err := host.New("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.InContainer() {
+		return string(probes.AskFUSEAlways)
+	}
+	return string(probes.AskFUSEAuto)
+}
+
 // once runs agent --once in a cell.
 func (c cell) once(t *testing.T, bin, runDir string) problem.Snapshot {
 	t.Helper()
-	file := cellConfig(t, runDir, "")
+	file := cellConfig(t, runDir, "probes: {hungmounts: {thresholds: {askFUSE: "+askFUSE(t)+"}}}\n")
 	begun := time.Now()
 	s, _ := once(t, c.command(bin, "--once", "-o", "json", "--config", file))
 	t.Logf("agent --once took %v", time.Since(begun))

@@ -201,11 +201,11 @@ func TestTwoRuntimesApart(t *testing.T) {
 // The hung runtime's queue holds one connection of ours, however often it is looked at.
 func TestHungRuntimeIsNotBuried(t *testing.T) {
 	c, p, n := start(t), probes.NewRuntime(), node(t)
-	p.Thresholds.Answer = 1e8
 	quiet(t, look(t, p, n))
 	if err := c.cmd.Process.Signal(unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	p.Thresholds.Answer = 1e8 // soon: nothing comes any more
 	for range 5 {
 		wrong(t, look(t, p, n), problem.RuntimeNotAnswering)
 	}

@@ -74,7 +74,7 @@ func TestShippedUnit(t *testing.T) {
 	}
 
 	first := property(t, m, unit, "MainPID")
-	in(t, m, "kill -STOP "+first)
+	in(t, m, "systemctl kill --signal=STOP "+unit)
 	await(t, "a restart by the watchdog", func() bool {
 		return property(t, m, unit, "NRestarts") == "1" && property(t, m, unit, "ActiveState") == "active"
 	})

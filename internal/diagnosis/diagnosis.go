@@ -40,8 +40,12 @@ func Diagnose(in Input) []problem.Problem {
 		p := &out[i]
 		def, _ := in.Catalogue.Get(t.Kind)
 		p.NoMetrics = def.NoMetrics
-		p.Causes = d.tree(i, nil)
+		left := maxCauses
+		p.Causes = d.tree(i, &left)
 		p.Examined = d.examined(i, def)
+		if left == 0 {
+			p.Note = "further causes are problems listed by themselves"
+		}
 		if len(p.Causes) == 0 && len(def.Causes) > 0 && !def.Itself {
 			p.Note = "cause not found on this node"
 		}
@@ -69,29 +73,53 @@ func Diagnose(in Input) []problem.Problem {
 type diagnosis struct {
 	Input
 	kinds  map[problem.Kind]problem.KindStatus
-	direct [][]int // for each problem, the indices of its direct causes
+	of     map[problem.Kind][]int // the indices of the problems of a kind
+	direct [][]int                // for each problem, the indices of its direct causes
+	causes []set                  // for each problem, all its causes, at whatever remove
 }
 
 func newDiagnosis(in Input) *diagnosis {
-	d := &diagnosis{Input: in, kinds: map[problem.Kind]problem.KindStatus{}, direct: make([][]int, len(in.Problems))}
+	n := len(in.Problems)
+	d := &diagnosis{
+		Input: in, kinds: map[problem.Kind]problem.KindStatus{}, of: map[problem.Kind][]int{},
+		direct: make([][]int, n), causes: make([]set, n),
+	}
 	for _, k := range in.Kinds {
 		d.kinds[k.Kind] = k
+	}
+	for i, p := range in.Problems {
+		d.of[p.Kind] = append(d.of[p.Kind], i)
 	}
 	for i := range in.Problems {
 		d.direct[i] = d.linked(i)
 	}
+	for i := range in.Problems {
+		d.collect(i)
+	}
 	// Only then are chains known: what is reached through a nearer cause is
 	// not named beside it.
-	reduced := make([][]int, len(d.direct))
 	for i, causes := range d.direct {
+		further := newSet(n)
 		for _, c := range causes {
-			if !slices.ContainsFunc(causes, func(via int) bool { return via != c && d.leads(via, c, nil) }) {
-				reduced[i] = append(reduced[i], c)
-			}
+			further.addAll(d.causes[c])
 		}
+		d.direct[i] = slices.DeleteFunc(causes, further.has)
 	}
-	d.direct = reduced
 	return d
+}
+
+// collect fills in all causes of problem i. No kind is among its own causes, so that
+// this comes to an end.
+func (d *diagnosis) collect(i int) set {
+	if d.causes[i] == nil {
+		all := newSet(len(d.Problems))
+		for _, c := range d.direct[i] {
+			all.add(c)
+			all.addAll(d.collect(c))
+		}
+		d.causes[i] = all
+	}
+	return d.causes[i]
 }
 
 // linked are all problems that an edge of the catalogue ties to problem i.
@@ -100,8 +128,8 @@ func (d *diagnosis) linked(i int) []int {
 	def, _ := d.Catalogue.Get(effect.Kind)
 	var out []int
 	for _, edge := range def.Causes {
-		for j, cause := range d.Problems {
-			if cause.Kind == edge.Kind && j != i && d.explains(edge, cause, effect) && !slices.Contains(out, j) {
+		for _, j := range d.of[edge.Kind] {
+			if d.explains(edge, d.Problems[j], effect) && !slices.Contains(out, j) {
 				out = append(out, j)
 			}
 		}
@@ -124,6 +152,10 @@ func (d *diagnosis) tied(edge problem.Edge, cause, effect problem.Tracked) bool 
 		return problem.AnyReaches(edge.Touching, cause.Touches)
 	}
 	refs := at(cause)
+	if edge.By != "" {
+		refs = slices.DeleteFunc(slices.Clone(refs), func(r problem.Ref) bool { return r.Type() != edge.By })
+		return problem.AnyReaches(refs, effect.Touches)
+	}
 	if elsewhere(effect) {
 		refs = slices.DeleteFunc(slices.Clone(refs), func(r problem.Ref) bool { return r == problem.RefNode })
 		return problem.AnyReaches(refs, effect.Touches)
@@ -164,31 +196,20 @@ func concerns(edge problem.Edge, effect problem.Tracked) bool {
 	return (edge.Subject == "" || edge.Subject == effect.Subject) && (edge.Error == "" || edge.Error == effect.Error)
 }
 
-// leads reports whether to is reached from problem from along direct causes.
-func (d *diagnosis) leads(from, to int, seen []int) bool {
-	if slices.Contains(seen, from) {
-		return false
-	}
-	for _, c := range d.direct[from] {
-		if c == to || d.leads(c, to, append(seen, from)) {
-			return true
-		}
-	}
-	return false
-}
+// maxCauses bounds the causes that are shown below one problem, at all removes: a
+// hundred volumes of one server may hang. Each is a problem with an entry of its own.
+const maxCauses = 20
 
-// tree is the cause tree under problem i; above are the problems on the way to it.
-func (d *diagnosis) tree(i int, above []int) []problem.Cause {
-	above = append(slices.Clone(above), i)
+// tree is the cause tree under problem i, of at most left causes.
+func (d *diagnosis) tree(i int, left *int) []problem.Cause {
 	var out []problem.Cause
 	for _, c := range d.direct[i] {
-		if slices.Contains(above, c) {
-			continue
+		if *left == 0 {
+			break
 		}
+		*left--
 		t := d.Problems[c]
-		out = append(out, problem.Cause{
-			Kind: t.Kind, Subject: t.Subject, Message: t.Message, Causes: d.tree(c, above),
-		})
+		out = append(out, problem.Cause{Kind: t.Kind, Subject: t.Subject, Message: t.Message, Causes: d.tree(c, left)})
 	}
 	return out
 }
@@ -222,24 +243,18 @@ func (d *diagnosis) unseen(effect problem.Tracked, def problem.Definition) (prob
 
 // isCause: a problem of the kind is a cause of problem i, at whatever remove.
 func (d *diagnosis) isCause(i int, kind problem.Kind) bool {
-	for c, p := range d.Problems {
-		if c != i && p.Kind == kind && d.leads(i, c, nil) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(d.of[kind], d.causes[i].has)
 }
 
 // alibi says why no problem of edge.Kind explains the effect: its measurements
 // near the effect, or that it is fine, or that nobody can tell.
 func (d *diagnosis) alibi(edge problem.Edge, effect problem.Tracked) []string {
-	active := func(t problem.Tracked) bool { return t.Kind == edge.Kind }
-	late := func(t problem.Tracked) bool { return active(t) && d.tied(edge, t, effect) && !inTime(t, effect) }
-	if slices.ContainsFunc(d.Problems, late) {
+	late := func(c int) bool { t := d.Problems[c]; return d.tied(edge, t, effect) && !inTime(t, effect) }
+	if slices.ContainsFunc(d.of[edge.Kind], late) {
 		return []string{fmt.Sprintf("%s is there too, but began later", edge.Kind)}
 	}
 	status, decided := d.kinds[edge.Kind]
-	there := slices.ContainsFunc(d.Problems, active)
+	there := len(d.of[edge.Kind]) > 0
 	switch {
 	case there:
 	case !decided, status.State == problem.NotApplicable:

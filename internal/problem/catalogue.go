@@ -95,6 +95,8 @@ type Edge struct {
 	Refused bool
 	// Touching narrows the edge to causes that touch one of these.
 	Touching []Ref
+	// By narrows the tie to references of this type.
+	By string
 	// Subject narrows the edge to effects about this subject.
 	Subject string
 	// Error narrows the edge to effects whose call failed with this error.
@@ -120,7 +122,7 @@ func (d Definition) QuietTime() time.Duration {
 }
 
 // NewCatalogue makes a catalogue of definitions and checks that they are sound:
-// no kind twice, and every cause is itself a kind.
+// no kind twice, every cause is itself a kind, and none brings itself about.
 func NewCatalogue(defs ...[]Definition) (*Catalogue, error) {
 	c := &Catalogue{index: map[Kind]int{}}
 	for _, ds := range defs {
@@ -139,7 +141,23 @@ func NewCatalogue(defs ...[]Definition) (*Catalogue, error) {
 			}
 		}
 	}
+	for _, d := range c.defs {
+		all := map[Kind]bool{}
+		if c.causes(d.Kind, all); all[d.Kind] {
+			return nil, fmt.Errorf("catalogue: %s is among its own causes", d.Kind)
+		}
+	}
 	return c, nil
+}
+
+// causes adds to into what may bring kind about, at whatever remove.
+func (c *Catalogue) causes(kind Kind, into map[Kind]bool) {
+	for _, e := range c.defs[c.index[kind]].Causes {
+		if !into[e.Kind] {
+			into[e.Kind] = true
+			c.causes(e.Kind, into)
+		}
+	}
 }
 
 // With returns a catalogue that has more definitions, or an error if one of

@@ -81,7 +81,7 @@ func mountKinds() []Definition {
 			Kind: TasksStuckOnMount, Condition: MountHung,
 			Scope: NodeScope, Severity: Critical, Sources: Level,
 			Warn: Persist{For: 30 * time.Second}, Crit: Persist{For: 30 * time.Second},
-			Causes:  []Edge{{Kind: MountNotAnswering}},
+			Causes:  []Edge{{Kind: MountNotAnswering, By: RefMount}}, // all of a server's have that in common
 			Summary: "Tasks wait for a network or FUSE file system and make no progress.",
 			Meaning: "They cannot be killed, so their pods stay in Terminating. If kubelet, the runtime, a shim or runc is " +
 				"among them, the management of all pods on the node stops.",

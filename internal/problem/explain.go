@@ -134,6 +134,9 @@ func (e Edge) explain(c *Catalogue) string {
 	if e.Refused {
 		s += ", if it has refused or expired"
 	}
+	if e.By != "" {
+		s += ", of the same " + e.By
+	}
 	if e.Subject != "" {
 		s += ", for " + e.Subject
 	}

@@ -76,11 +76,12 @@ type Problem struct {
 	Lines uint64 `json:"logLines,omitempty"`
 	// Stale says that it can no longer be confirmed, and why.
 	Stale string `json:"stale,omitempty"`
-	// Causes are what brought it about, the nearest first, each with its own causes.
+	// Causes are what brought it about, the nearest first, each with its own causes; at
+	// most some twenty in all.
 	Causes []Cause `json:"causes,omitempty"`
 	// Examined are candidate causes that were looked at and found fine, with their numbers.
 	Examined []string `json:"examined,omitempty"`
-	// Note says what is known where no cause was found.
+	// Note says what is known where no cause was found, or too many.
 	Note string `json:"note,omitempty"`
 	// Effects are the active problems that this one explains.
 	Effects []string `json:"effects,omitempty"`

@@ -67,10 +67,15 @@ func holders(n *Node, all []consumer, below string, unit problem.Unit) []problem
 	for _, h := range sums {
 		out = append(out, *h)
 	}
-	slices.SortFunc(out, func(a, b problem.Holder) int {
-		return cmp.Or(-cmp.Compare(a.Amount, b.Amount), cmp.Compare(a.Owner, b.Owner), cmp.Compare(a.Process, b.Process))
+	return topHolders(out)
+}
+
+// topHolders are the holders with the largest amounts, largest first.
+func topHolders(all []problem.Holder) []problem.Holder {
+	slices.SortFunc(all, func(a, b problem.Holder) int {
+		return cmp.Or(cmp.Compare(b.Amount, a.Amount), cmp.Compare(a.Owner, b.Owner), cmp.Compare(a.Process, b.Process))
 	})
-	return out[:min(len(out), maxHolders)]
+	return slices.Clip(all[:min(len(all), maxHolders)])
 }
 
 // within reports whether cgroup is top or below it.

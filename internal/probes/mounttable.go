@@ -2,15 +2,13 @@ package probes
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"slices"
 	"strings"
 
+	"github.com/nodevitals/nodevitals/internal/host"
 	"github.com/nodevitals/nodevitals/internal/host/mounts"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
@@ -47,13 +45,13 @@ func (*MountTable) Kinds() []problem.Kind { return []problem.Kind{problem.MountT
 // Run implements Probe.
 func (p *MountTable) Run(_ context.Context, n *Node) (problem.Result, error) {
 	file := "/proc/1/mountinfo"
-	count, err := countLines(n.Host.Path(file))
+	count, err := countLines(n.Host, file)
 	if errors.Is(err, os.ErrPermission) && n.Host.Own() {
 		file = "/proc/self/mountinfo"
-		count, err = countLines(file)
+		count, err = countLines(n.Host, file)
 	}
 	if err != nil {
-		return problem.Result{}, fmt.Errorf("%s: %w", file, err)
+		return problem.Result{}, err
 	}
 	most, err := readUint(n.Host, "/proc/sys/fs/mount-max")
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // new in Linux 4.9
@@ -72,22 +70,12 @@ func (p *MountTable) Run(_ context.Context, n *Node) (problem.Result, error) {
 
 // countLines counts the lines of a file without holding it: the table may be larger
 // than any file that is read whole.
-func countLines(file string) (lines uint64, err error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return 0, errors.Unwrap(err)
-	}
-	defer func() { _ = f.Close() }()
-	for buf := make([]byte, 64<<10); ; {
-		n, err := f.Read(buf)
-		lines += uint64(bytes.Count(buf[:n], []byte{'\n'}))
-		switch {
-		case errors.Is(err, io.EOF):
-			return lines, nil
-		case err != nil:
-			return 0, err
-		}
-	}
+func countLines(h *host.Host, file string) (lines uint64, err error) {
+	err = streamFile(h, file, func(piece []byte) bool {
+		lines += uint64(bytes.Count(piece, []byte{'\n'}))
+		return true
+	})
+	return lines, err
 }
 
 // evaluateMountTable judges the number of lines in file; most is 0 where the
@@ -131,8 +119,5 @@ func mountHolders(all []mounts.Mount) []problem.Holder {
 			hs = append(hs, problem.Holder{Owner: "mounts at " + prefix, Amount: n, Unit: problem.Mounts})
 		}
 	}
-	slices.SortFunc(hs, func(a, b problem.Holder) int {
-		return cmp.Or(-cmp.Compare(a.Amount, b.Amount), cmp.Compare(a.Owner, b.Owner))
-	})
-	return hs[:min(len(hs), maxHolders)]
+	return topHolders(hs)
 }

@@ -2,16 +2,13 @@ package probes
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/nodevitals/nodevitals/internal/host"
-	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
 // This file is what the probes of the network share: whose network namespace
@@ -106,12 +103,4 @@ func parseNetStat(file string, raw []byte, columns ...string) (map[string]perCPU
 		return nil, fmt.Errorf("%s: no line of numbers in %q", file, bounded(raw))
 	}
 	return table, nil
-}
-
-// topHolders are the holders with the largest amounts, largest first.
-func topHolders(all []problem.Holder) []problem.Holder {
-	slices.SortFunc(all, func(a, b problem.Holder) int {
-		return cmp.Or(cmp.Compare(b.Amount, a.Amount), cmp.Compare(a.Owner, b.Owner))
-	})
-	return slices.Clip(all[:min(len(all), maxHolders)])
 }

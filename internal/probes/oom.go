@@ -238,8 +238,7 @@ func memoryHolders(ctx context.Context, n *Node, below string) []problem.Holder 
 		}
 		return nil
 	})
-	slices.SortStableFunc(holders, func(a, b problem.Holder) int { return cmp.Compare(b.Amount, a.Amount) })
-	return holders[:min(len(holders), maxHolders)]
+	return topHolders(holders)
 }
 
 // sampleOOM reads the counters. Kills are read last, and again if meanwhile there

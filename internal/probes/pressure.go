@@ -336,8 +336,7 @@ func ioHolders(n *Node, groups []stallGroup) []problem.Holder {
 			holders = append(holders, problem.Holder{Owner: g.subject, Amount: p.Full.Avg60 / 100, Unit: problem.Ratio})
 		}
 	}
-	slices.SortStableFunc(holders, func(a, b problem.Holder) int { return cmp.Compare(b.Amount, a.Amount) })
-	return holders[:min(len(holders), maxHolders)]
+	return topHolders(holders)
 }
 
 // systemSlice judges how long kubelet, the runtime and the other services wait

@@ -4,6 +4,7 @@ package probes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -97,7 +98,7 @@ func reason(l runtimeLook) string {
 
 // silentIn says in which call it was silent.
 func silentIn(err error) string {
-	if e, ok := err.(*cri.Error); ok && e.Call != "" { //nolint:errorlint // it is made so
+	if e := (*cri.Error)(nil); errors.As(err, &e) && e.Call != "" {
 		return "the call " + e.Call
 	}
 	return "nobody takes connections from the queue of its socket, which is full"

@@ -441,12 +441,3 @@ func FuzzWatchCounter(f *testing.F) {
 		}
 	})
 }
-
-func FuzzParseEffectiveUID(f *testing.F) {
-	f.Add([]byte("Name:\ta\nUid:\t0\t1\t2\t3\n"))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		if _, err := parseEffectiveUID(raw); err == nil && !strings.Contains(string(raw), "Uid:") {
-			t.Fatalf("a user out of nothing: %q", raw)
-		}
-	})
-}

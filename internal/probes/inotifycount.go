@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -145,15 +144,11 @@ func (s *inotifyScan) process(ctx context.Context, pid int) ([]inotifyHandle, er
 	if err != nil {
 		return nil, err
 	}
-	status, err := s.host.ReadFile(dir + "/status")
+	status, err := process.ReadStatus(s.host, pid)
 	if err != nil {
 		return nil, err
 	}
-	euid, err := parseEffectiveUID(status)
-	if err != nil {
-		return nil, fmt.Errorf("%s/status: %w", dir, err)
-	}
-	uid, below, err := s.users.charged(pid, euid)
+	uid, below, err := s.users.charged(pid, status.EUID)
 	if err != nil || !below {
 		return nil, err
 	}
@@ -174,12 +169,8 @@ func (s *inotifyScan) process(ctx context.Context, pid int) ([]inotifyHandle, er
 
 // runsAs is the user as whom a process runs, which everybody may know.
 func (s *inotifyScan) runsAs(pid int) (uid uint32, ok bool) {
-	status, err := s.host.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil {
-		return 0, false
-	}
-	uid, err = parseEffectiveUID(status)
-	return uid, err == nil
+	status, err := process.ReadStatus(s.host, pid)
+	return status.EUID, err == nil
 }
 
 // inotifyFDs are the numbers of the descriptors in a folder /proc/PID/fd that
@@ -263,23 +254,6 @@ func (c *watchCounter) add(piece []byte) {
 		c.line = c.line[:0]
 		piece = piece[end+1:]
 	}
-}
-
-// parseEffectiveUID parses /proc/PID/status (proc_pid_status(5)): the line "Uid:"
-// has the real, the effective, the saved and the file system user.
-func parseEffectiveUID(status []byte) (uint32, error) {
-	for line := range bytes.Lines(status) {
-		f := strings.Fields(string(line))
-		if len(f) != 5 || f[0] != "Uid:" {
-			continue
-		}
-		uid, err := strconv.ParseUint(f[2], 10, 32)
-		if err != nil {
-			return 0, fmt.Errorf("effective uid: %w", err)
-		}
-		return uint32(uid), nil
-	}
-	return 0, fmt.Errorf("no line Uid in %q", bounded(status))
 }
 
 // dedupe leaves one descriptor of each instance; dup(2) and fork(2) make more.

@@ -17,9 +17,10 @@ import (
 // Status is what /proc/PID/status says (proc_pid_status(5)). What is about
 // memory is absent, and 0 here, for kernel threads and zombies.
 type Status struct {
-	// UID is the real user id: the one whose processes RLIMIT_NPROC counts.
-	UID     uint32
-	Threads int
+	// UID is the real user id: the one whose processes RLIMIT_NPROC counts. EUID is the
+	// effective one, as whom it acts.
+	UID, EUID uint32
+	Threads   int
 	// NSPIDs are its ids in the pid namespaces that it is in, outermost (ours) first.
 	NSPIDs []int
 	// CapEff is its effective capabilities, one bit each (capabilities(7)).
@@ -69,13 +70,13 @@ func ParseStatus(b []byte) (s Status, err error) {
 		}
 		key, value := string(name), string(rest)
 		fields := strings.Fields(value)
-		// number is the first field, in the base, and with kB as bytes.
-		number := func(base, bits int) uint64 {
-			if len(fields) == 0 {
-				err = errors.Join(err, fmt.Errorf("%s has no value", key))
+		// nth is a field, in the base, and with kB as bytes; number is the first one.
+		nth := func(i, base, bits int) uint64 {
+			if len(fields) <= i {
+				err = errors.Join(err, fmt.Errorf("%s has too few values: %.40q", key, value))
 				return 0
 			}
-			n, e := strconv.ParseUint(fields[0], base, bits)
+			n, e := strconv.ParseUint(fields[i], base, bits)
 			if e != nil {
 				err = errors.Join(err, fmt.Errorf("%s is no number: %.40q", key, value))
 			}
@@ -84,9 +85,10 @@ func ParseStatus(b []byte) (s Status, err error) {
 			}
 			return n
 		}
+		number := func(base, bits int) uint64 { return nth(0, base, bits) }
 		switch key {
-		case "Uid":
-			s.UID, seenUID = uint32(number(10, 32)), true
+		case "Uid": // real, effective, saved, and that of the file system
+			s.UID, s.EUID, seenUID = uint32(nth(0, 10, 32)), uint32(nth(1, 10, 32)), true
 		case "Threads":
 			s.Threads = int(number(10, 31))
 		case "NSpid":

@@ -38,10 +38,22 @@ func (r *resolver) ofDevice(c problem.Claim, device string) problem.Claim {
 		c.LogOnly = !r.showsReadonly(m.FSType)
 	}
 	c = touch(c, problem.NewRef(problem.RefMount, m.Point))
+	pods := true
 	for m := range r.mountsOf(device) {
 		c = touch(c, r.podOfVolume(m.Point)...)
+		pods = pods && isVolume(m.Point)
+	}
+	if pods { // as the probes have it
+		c.Scope = problem.PodScope
 	}
 	return c
+}
+
+// isVolume reports whether kubelet mounted something there for pods, or for one.
+func isVolume(point string) bool {
+	_, below, _ := strings.Cut(point, "/pods/")
+	_, rest, _ := strings.Cut(below, "/")
+	return strings.HasPrefix(rest, "volumes/") || strings.HasPrefix(rest, "volume-subpaths/") || strings.Contains(point, "/plugins/kubernetes.io/")
 }
 
 // podOfVolume is the pod for which kubelet mounted a volume at a point; none for
@@ -73,6 +85,10 @@ func (r *resolver) ofPath(c problem.Claim) problem.Claim {
 		return c
 	}
 	c.Subject = m.Point // as the probe calls it
+	if isVolume(m.Point) {
+		c.Scope = problem.PodScope
+		c = touch(c, r.podOfVolume(m.Point)...)
+	}
 	return touch(c, problem.NewRef(problem.RefMount, m.Point))
 }
 

@@ -132,6 +132,36 @@ func TestResolveReadonly(t *testing.T) {
 	}
 }
 
+// TestResolveVolume: what befalls a pod's volume is that pod's trouble, and no reason to
+// drain the node, as the probes have it.
+func TestResolveVolume(t *testing.T) {
+	root := t.TempDir()
+	const pod = "/var/lib/kubelet/pods/5382cf41-7a0b-4f7e-9a55-1b1f5a5c2a11/volumes/kubernetes.io~csi/pvc-1/mount"
+	writeTree(t, root, map[string]string{
+		"proc/loadavg": "0 0 0 1/2 3\n",
+		"proc/1/mountinfo": "21 1 259:0 / / rw - xfs /dev/nvme0n1 rw\n" +
+			"22 21 259:1 / /var/lib/kubelet/plugins/kubernetes.io/csi/ebs.csi.aws.com/9f86/globalmount rw - xfs /dev/nvme1n1 rw\n" +
+			"23 21 259:1 / " + pod + " rw - xfs /dev/nvme1n1 rw\n" +
+			"24 21 259:2 / /var/lib/containerd rw - xfs /dev/nvme2n1 rw\n" +
+			"25 21 259:2 /volumes/x /var/lib/kubelet/pods/5382cf41-7a0b-4f7e-9a55-1b1f5a5c2a11/volumes/kubernetes.io~local-volume/x rw - xfs /dev/nvme2n1 rw\n",
+	})
+	r := resolverAt(t, root)
+	for _, kind := range []problem.Kind{problem.ReadonlyFilesystem, problem.FilesystemCorruption, problem.BlockDeviceError} {
+		for device, want := range map[string]problem.Scope{"nvme0n1": 0, "nvme1n1": problem.PodScope, "nvme2n1": 0, "nvme9n1": 0} {
+			c := r.resolve(problem.Claim{Kind: kind, Subject: device, Touches: []problem.Ref{problem.NewRef(problem.RefDevice, device)}})
+			if c.Scope != want {
+				t.Errorf("%s on %s: scope %q, want %q", kind, device, c.Scope, want)
+			}
+		}
+	}
+	for file, want := range map[string]problem.Scope{pod + "/data/x": problem.PodScope, "/var/lib/containerd/x": 0, "/var/log/x": 0} {
+		c := r.resolve(problem.Claim{Kind: problem.NoSpaceLeft, Touches: []problem.Ref{problem.NewRef(problem.RefMount, file)}})
+		if c.Scope != want {
+			t.Errorf("no space at %s: scope %q, want %q", file, c.Scope, want)
+		}
+	}
+}
+
 // TestResolveNetns: another namespace's full table is its pod's trouble.
 func TestResolveNetns(t *testing.T) {
 	root := fixtures.Node(t, "healthy-k6.12")

@@ -96,7 +96,12 @@ func configSchema(settings []config.Setting) map[string]any {
 			}
 			at = properties[name].(map[string]any)
 		}
-		at["properties"].(map[string]any)[keys[len(keys)-1]] = typeSchema(s.Type)
+		last := keys[len(keys)-1]
+		schema := typeSchema(s.Type)
+		if strings.HasSuffix(strings.ToLower(last), "severity") {
+			schema["enum"] = []string{"info", "warning", "critical"}
+		}
+		at["properties"].(map[string]any)[last] = schema
 	}
 	return top
 }

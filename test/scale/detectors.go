@@ -19,7 +19,7 @@ import (
 // detectors write as node-problem-detector does (pkg/exporters/k8sexporter, and
 // problemclient): a patch of the status with all of its conditions when one
 // changes, looked for each second; each 5 minutes without jitter; after an error
-// again each 10 s; a connection that is kept; the whole Node as the answer; an
+// again each 10 s; a connection that is not closed from here; the whole Node as the answer; an
 // Event (core/v1) for each change.
 type detectors struct {
 	*world

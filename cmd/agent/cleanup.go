@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nodevitals/nodevitals/internal/agent"
+	"github.com/nodevitals/nodevitals/internal/config"
 	"github.com/nodevitals/nodevitals/internal/host"
 )
 
@@ -26,8 +27,13 @@ has written, and reaches the API server as the agent does.`,
 		Example: "  agent cleanup --kubeconfig admin.conf worker-1 worker-2",
 		RunE: func(cmd *cobra.Command, nodes []string) error {
 			c, err := o.load()
-			if err != nil {
+			switch {
+			case err != nil && !all:
 				return err
+			case err != nil:
+				// No agent has run with that; what one has written before is removed all the same.
+				cmd.PrintErrln("conditions of its own rules are left:", err)
+				c = o.over(config.Default())
 			}
 			h, err := host.New(o.root)
 			if err != nil {
@@ -38,6 +44,7 @@ has written, and reaches the API server as the agent does.`,
 			case all && len(nodes) > 0:
 				return errors.New("cleanup: either names of Nodes or --all")
 			case all:
+				c.Kube.ImpersonateNode = false // who may list all Nodes comes as itself
 				if nodes, err = a.Nodes(cmd.Context()); err != nil {
 					return err
 				}

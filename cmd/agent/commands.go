@@ -157,6 +157,11 @@ func run(ctx context.Context, o options, out io.Writer) error {
 // load reads the configuration; what the command line says comes before it.
 func (o options) load() (config.Config, error) {
 	c, err := config.Load(o.config)
+	return o.over(c), err
+}
+
+// over puts the flags over a configuration.
+func (o options) over(c config.Config) config.Config {
 	if o.listen != "" {
 		c.Listen = o.listen
 	}
@@ -169,7 +174,7 @@ func (o options) load() (config.Config, error) {
 	if o.node != "" {
 		c.Kube.NodeName = o.node
 	}
-	return c, err
+	return c
 }
 
 func render(out io.Writer, s *problem.Snapshot, c *problem.Catalogue, format string) error {

@@ -22,6 +22,8 @@ const (
 	pluginDir  = "/usr/lib/cni" // of the Debian package
 	image      = "ghcr.io/nodevitals/nodevitals"
 	kubeletLog = "/var/log/kubelet.log"
+	// kubeletConfig is where kubeadm puts it.
+	kubeletConfig = "/var/lib/kubelet/config.yaml"
 
 	containerdSocket = "/run/containerd/containerd.sock"
 	journald         = "/lib/systemd/systemd-journald"
@@ -40,7 +42,7 @@ func runNode(name string) error {
 	for _, program := range [][]string{
 		{"containerd", "-c", "/etc/containerd.toml"},
 		{journald},
-		{kubeall, "kubelet", "--config=/etc/kubelet.yaml", "--kubeconfig=" + nodeDir(name) + ".kubeconfig", "--hostname-override=" + name, "--node-ip=" + nodeIP(name)},
+		{kubeall, "kubelet", "--config=" + kubeletConfig, "--kubeconfig=" + nodeDir(name) + ".kubeconfig", "--hostname-override=" + name, "--node-ip=" + nodeIP(name)},
 	} {
 		path, err := exec.LookPath(program[0])
 		if err != nil {
@@ -149,8 +151,8 @@ func furnishNode(name string) error {
 	{"type":"bridge","bridge":"cni0","isGateway":true,"ipam":{"type":"host-local","ranges":[[{"subnet":%q}]],"routes":[{"dst":"0.0.0.0/0"}]}}]}`, podNet(name)),
 		// No line is too many for it, and the machine's kernel log is not the node's.
 		"/etc/systemd/journald.conf": "[Journal]\nStorage=persistent\nRateLimitBurst=0\nRateLimitIntervalSec=0\nReadKMsg=no\n",
-		"/etc/resolv.conf":           "nameserver 127.0.0.1\n",
-		"/etc/kubelet.yaml": `apiVersion: kubelet.config.k8s.io/v1beta1
+		"/etc/resolv.conf":           "nameserver " + planeIP + "\n",
+		kubeletConfig: `apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 failCgroupV1: false
 cgroupDriver: cgroupfs

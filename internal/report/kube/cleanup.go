@@ -24,8 +24,8 @@ func Nodes(ctx context.Context, a Access) ([]string, error) {
 }
 
 // Cleanup removes all of our conditions from the Node of a.Node and says which. Ours
-// are those of remembered types, and those with one of our reasons and a type of
-// the catalogue, behind whatever prefix, or of node-problem-detector.
+// are those of remembered types, and those with one of our reasons, or an imported one, and
+// a type of the catalogue, behind whatever prefix, or of node-problem-detector.
 func Cleanup(ctx context.Context, a Access, c *problem.Catalogue, remembered []string) ([]string, error) {
 	session, err := dial(a)
 	if err != nil {
@@ -41,7 +41,8 @@ func Cleanup(ctx context.Context, a Access, c *problem.Catalogue, remembered []s
 	for _, found := range n.Status.Conditions {
 		typ := found.Type
 		for _, t := range append(c.Conditions(), diagnosis.NPDTypes()...) {
-			if strings.HasSuffix(typ, t) && own.reason(found.Reason) {
+			imported, _ := c.Healthy(t)
+			if strings.HasSuffix(typ, t) && (own.reason(found.Reason) || found.Reason == imported.Reason) {
 				mine[typ] = true
 			}
 		}

@@ -60,3 +60,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- toYaml $config -}}
 {{- end -}}
+
+{{- /* The ConfigMap's data, and as which files they are mounted. */ -}}
+{{- define "nodevitals.data" -}}
+config.yaml: |
+  {{- include "nodevitals.config" . | nindent 2 }}
+{{- range $name, $text := .Values.npdConfigs }}
+npd-{{ $name }}: |
+  {{- $text | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "nodevitals.files" -}}
+- {key: config.yaml, path: config.yaml}
+{{- range $name, $_ := .Values.npdConfigs }}
+- {key: npd-{{ $name }}, path: npd/{{ $name }}}
+{{- end }}
+{{- end -}}

@@ -67,7 +67,9 @@ func (s *state) observe(r problem.Report) {
 // takeIn takes in what was read of the logs.
 func (s *state) takeIn(b logBatch) {
 	for _, c := range b.claims {
-		s.tracker.Match(c.at, c.claim)
+		if c.at >= 0 { // a reboot ends what lines before it complain of
+			s.tracker.Match(c.at, c.claim)
+		}
 		if !c.claim.Resolves {
 			s.claims[c.claim.Kind]++
 		}

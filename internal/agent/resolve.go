@@ -131,6 +131,9 @@ func (r *resolver) ofTask(c problem.Claim, pid string) problem.Claim {
 	if o := r.node.Owners.OfPID(number); o.Cgroup != "/" { // where the kernel's own are
 		c = touch(c, o.Refs()...)
 	}
+	if c.Kind == problem.TaskHung {
+		c = touch(c, probes.AwaitedDevices(r.node.Host, "/proc/"+pid)...)
+	}
 	return c
 }
 

@@ -170,6 +170,7 @@ func evaluateHungTasks(n *Node, late []blockedTask, hung time.Duration) problem.
 			v.Touches = appendNew(v.Touches, o.Refs()...)
 		}
 		v.Touches = appendNew(v.Touches, problem.NewRef(problem.RefProcess, t.process.Comm))
+		v.Touches = appendNew(v.Touches, AwaitedDevices(n.Host, t.dir)...)
 	}
 	return problem.Result{Verdicts: []problem.Verdict{v}}
 }

@@ -154,19 +154,26 @@ func (v *mountView) deviceRefs(m mounts.Mount) []problem.Ref {
 	if m.Major == 0 { // btrfs: the number is no device's, but its source is one
 		return []problem.Ref{problem.NewRef(problem.RefDevice, path.Base(m.Source))}
 	}
-	number := deviceOf(m).String()
+	refs := numberedDevice(v.host, deviceOf(m).String())
+	if len(refs) == 1 && strings.HasPrefix(m.Source, "/dev/") {
+		refs = append(refs, problem.NewRef(problem.RefDevice, path.Base(m.Source)))
+	}
+	return refs
+}
+
+// numberedDevice are a device's number, "8:1", its name, its disk's and those that it
+// lies on.
+func numberedDevice(h *host.Host, number string) []problem.Ref {
 	names := []string{number}
 	sys := "/sys/dev/block/" + number
-	if link, err := os.Readlink(v.host.Path(sys)); err == nil {
+	if link, err := os.Readlink(h.Path(sys)); err == nil {
 		// ../../devices/pci0000:00/…/block/sda/sda1
 		names = append(names, path.Base(link))
 		if disk := path.Base(path.Dir(link)); disk != "block" {
 			names = append(names, disk)
 		}
-	} else if strings.HasPrefix(m.Source, "/dev/") {
-		names = append(names, path.Base(m.Source))
 	}
-	if below, err := v.host.ReadDirNames(sys + "/slaves"); err == nil {
+	if below, err := h.ReadDirNames(sys + "/slaves"); err == nil {
 		slices.Sort(below)
 		names = append(names, below...)
 	}

@@ -314,18 +314,7 @@ func (w *taskWalk) trace(h *host.Host, t *waiter, table map[int]mounts.Mount, se
 	}
 	ownByID := byID(own)
 	deviceAt := func(fd string) *device {
-		raw, err := h.ReadFile(dir + "/fdinfo/" + fd)
-		if err != nil {
-			return nil
-		}
-		id, ok := lineValue(raw, "mnt_id:")
-		if !ok {
-			return nil
-		}
-		m, ok := table[int(id)]
-		if !ok {
-			m, ok = ownByID[int(id)]
-		}
+		m, ok := mountOf(h, dir, fd, table, ownByID)
 		if !ok {
 			return nil
 		}
@@ -335,8 +324,8 @@ func (w *taskWalk) trace(h *host.Host, t *waiter, table map[int]mounts.Mount, se
 	if raw, err := h.ReadFile(dir + "/syscall"); err == nil {
 		if nr, arg, ok := parseSyscall(raw); ok {
 			t.lock = nr == unix.SYS_FLOCK || nr == unix.SYS_FCNTL
-			if arg < 1<<20 { // a descriptor; pointers and AT_FDCWD are larger
-				t.call = deviceAt(strconv.FormatUint(arg, 10))
+			if fd, ok := descriptor(arg); ok {
+				t.call = deviceAt(fd)
 			}
 		}
 	}
@@ -373,6 +362,27 @@ func parseSyscall(raw []byte) (nr int, arg uint64, ok bool) {
 	}
 	arg, err = strconv.ParseUint(f[1], 0, 64)
 	return nr, arg, err == nil
+}
+
+// descriptor is the argument of a system call, if it is one: pointers and AT_FDCWD are
+// larger.
+func descriptor(arg uint64) (fd string, ok bool) {
+	return strconv.FormatUint(arg, 10), arg < 1<<20
+}
+
+// mountOf is the mount of a file that a task has open, in the first table that has it.
+func mountOf(h *host.Host, dir, fd string, tables ...map[int]mounts.Mount) (mounts.Mount, bool) {
+	raw, err := h.ReadFile(dir + "/fdinfo/" + fd)
+	if err != nil {
+		return mounts.Mount{}, false
+	}
+	id, ok := lineValue(raw, "mnt_id:")
+	for _, table := range tables {
+		if m, there := table[int(id)]; ok && there {
+			return m, true
+		}
+	}
+	return mounts.Mount{}, false
 }
 
 // newTaskWalk is one for a real host.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,11 +48,13 @@ func TestSuspendedDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	const sectors = 8192
-	mapper(t, dmCreate, 0, nil)
-	mapper(t, dmLoad, 0, linear(sectors, "/dev/ram0 0"))
-	mapper(t, dmSuspend, 0, nil) // without the flag: resumed
+	for _, disk := range [][2]string{{"test", "/dev/ram0 0"}, {"other", "/dev/ram1 0"}} {
+		mapper(t, disk[0], dmCreate, 0, nil)
+		mapper(t, disk[0], dmLoad, 0, linear(sectors, disk[1]))
+		mapper(t, disk[0], dmSuspend, 0, nil) // without the flag: resumed
+	}
 	w := helper.Start(t, "writer", nil, userDisk+"=/dev/dm-0")
-	resume := func() { mapper(t, dmSuspend, 0, nil) }
+	resume := func() { mapper(t, "test", dmSuspend, 0, nil) }
 	t.Cleanup(resume) // else who waits for the disk could not end
 	write := func() {
 		t.Helper()
@@ -74,24 +77,29 @@ func TestSuspendedDisk(t *testing.T) {
 	}
 
 	d := startDaemon(t)
-	mapper(t, dmSuspend, dmSuspendFlag, nil)
+	mapper(t, "test", dmSuspend, dmSuspendFlag, nil)
+	mapper(t, "other", dmSuspend, dmSuspendFlag, nil) // for which nobody waits
 	write()
 	t.Log(kernelSays(t, " blocked for more than "))
 	s := once(t)
-	disk, task := find(s, problem.DiskHung), find(s, problem.TaskHung)
-	if disk == nil || disk.Subject != "dm-0" || !disk.Refused || !strings.Contains(disk.Message, "suspended") {
+	disk, task := findAt(s, problem.DiskHung, "dm-0"), find(s, problem.TaskHung)
+	if disk == nil || !disk.Refused || !strings.Contains(disk.Message, "suspended") {
 		t.Fatalf("%+v", disk)
 	}
 	if task == nil || !strings.Contains(task.Message, "has been blocked for more than 10 s") {
 		t.Fatalf("%+v", task)
 	}
+	if other := findAt(s, problem.DiskHung, "dm-1"); other == nil || !waitsForDM0(task) {
+		t.Errorf("it waits for dm-0, and not for dm-1: %+v, %+v", task, other)
+	}
 
 	await(t, d, "the task is seen to hang", func(s problem.Snapshot) bool {
 		p := find(s, problem.TaskHung)
-		return p != nil && p.Lines > 0 && len(p.Holders) > 0 && strings.Contains(p.Message, "a task has been blocked for more than 10s")
+		return p != nil && p.Lines > 0 && len(p.Holders) > 0 && waitsForDM0(p) && strings.Contains(p.Message, "a task has been blocked for more than 10s")
 	})
 
 	resume()
+	mapper(t, "other", dmSuspend, 0, nil)
 	written()
 	if p := find(once(t), problem.DiskHung); p != nil {
 		t.Errorf("after it went on: %+v", p)
@@ -100,6 +108,15 @@ func TestSuspendedDisk(t *testing.T) {
 	if err := d.End(syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
+}
+
+func findAt(s problem.Snapshot, kind problem.Kind, subject string) *problem.Problem {
+	s.Problems = slices.DeleteFunc(slices.Clone(s.Problems), func(p problem.Problem) bool { return p.Subject != subject })
+	return find(s, kind)
+}
+
+func waitsForDM0(task *problem.Problem) bool {
+	return len(task.Causes) == 1 && task.Causes[0].Kind == problem.DiskHung && task.Causes[0].Subject == "dm-0"
 }
 
 // kernelSays waits for a line in the kernel's log.
@@ -142,13 +159,13 @@ type dmHead struct {
 	Data                  [7]byte
 }
 
-// mapper gives device mapper an order about the device "test".
-func mapper(t *testing.T, order uintptr, flags uint32, targets []byte) {
+// mapper gives device mapper an order about a device, by its name.
+func mapper(t *testing.T, name string, order uintptr, flags uint32, targets []byte) {
 	t.Helper()
 	head := dmHead{Version: [3]uint32{4, 0, 0}, Flags: flags}
 	head.DataStart = uint32(binary.Size(head))
 	head.DataSize = head.DataStart + uint32(len(targets))
-	copy(head.Name[:], "test")
+	copy(head.Name[:], name)
 	if len(targets) > 0 {
 		head.Targets = 1
 	}

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/nodevitals/nodevitals/internal/host/cgroup"
-	"github.com/nodevitals/nodevitals/internal/host/kubelet"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
@@ -28,12 +27,10 @@ func (*Allocatable) Kinds() []problem.Kind { return []problem.Kind{problem.NodeA
 
 // Run implements Probe.
 func (*Allocatable) Run(_ context.Context, n *Node) (problem.Result, error) {
-	s, err := kubelet.Read(n.Host)
+	s, err := kubeletSettings(n)
 	switch {
 	case err != nil:
 		return problem.Result{}, err
-	case !s.Found:
-		return problem.Result{}, problem.NotApplicablef("no kubelet is set up on this node")
 	case !s.CgroupsPerQOS:
 		return problem.Result{}, problem.NotApplicablef("kubelet is set up to make no cgroups for the pods (cgroupsPerQOS: false)")
 	case !slices.Contains(s.EnforceNodeAllocatable, "pods"):

@@ -63,12 +63,9 @@ func (*Certificates) Kinds() []problem.Kind {
 
 // Run implements Probe.
 func (p *Certificates) Run(_ context.Context, n *Node) (problem.Result, error) {
-	s, err := kubelet.Read(n.Host)
-	switch {
-	case err != nil:
+	s, err := kubeletSettings(n)
+	if err != nil {
 		return problem.Result{}, err
-	case !s.Found:
-		return problem.Result{}, problem.NotApplicablef("no kubelet is set up on this node")
 	}
 	all := kubelet.Certificates(n.Host, s)
 	if len(all) == 0 {

@@ -53,12 +53,10 @@ func (*Eviction) Kinds() []problem.Kind { return []problem.Kind{problem.Eviction
 
 // Run implements Probe.
 func (p *Eviction) Run(_ context.Context, n *Node) (problem.Result, error) {
-	s, err := kubelet.Read(n.Host)
+	s, err := kubeletSettings(n)
 	switch {
 	case err != nil:
 		return problem.Result{}, err
-	case !s.Found:
-		return problem.Result{}, problem.NotApplicablef("no kubelet is set up on this node")
 	case len(s.EvictionHard)+len(s.EvictionSoft) == 0:
 		return problem.Result{}, problem.NotApplicablef("kubelet has no eviction thresholds")
 	}

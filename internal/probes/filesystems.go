@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/nodevitals/nodevitals/internal/host"
+	"github.com/nodevitals/nodevitals/internal/host/kubelet"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
@@ -64,7 +65,8 @@ func (p *Filesystems) look(h *host.Host) (v *mountView, all []fileSystem, partia
 	if v, err = viewMounts(h, p.usage); err != nil {
 		return nil, nil, "", err
 	}
-	paths, partial := watchedPaths(h, p.Thresholds.Paths)
+	settings, err := kubelet.Read(h)
+	paths, partial := watchedPaths(settings, err, p.Thresholds.Paths)
 	if partial == "" {
 		partial = v.partial
 	}

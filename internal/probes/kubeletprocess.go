@@ -1,13 +1,24 @@
 package probes
 
-// This file finds the node's kubelet among its processes.
+// This file finds the node's kubelet: by its settings, and among the processes.
 
 import (
 	"context"
 
+	"github.com/nodevitals/nodevitals/internal/host/kubelet"
 	"github.com/nodevitals/nodevitals/internal/host/process"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
+
+// kubeletSettings are what the node's kubelet runs with, for probes that are not
+// applicable on a node without one.
+func kubeletSettings(n *Node) (kubelet.Settings, error) {
+	s, err := kubelet.Read(n.Host)
+	if err == nil && !s.Found {
+		err = problem.NotApplicablef("no kubelet is set up on this node")
+	}
+	return s, err
+}
 
 // kubeletNames are the command names of kubelet and of programs that contain it.
 func kubeletNames() []string {

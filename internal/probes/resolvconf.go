@@ -28,12 +28,10 @@ func (*ResolvConf) Kinds() []problem.Kind { return []problem.Kind{problem.Resolv
 
 // Run implements Probe.
 func (*ResolvConf) Run(_ context.Context, n *Node) (problem.Result, error) {
-	s, err := kubelet.Read(n.Host)
+	s, err := kubeletSettings(n)
 	switch {
 	case err != nil:
 		return problem.Result{}, err
-	case !s.Found:
-		return problem.Result{}, problem.NotApplicablef("no kubelet is set up on this node")
 	case s.ResolvConf == "":
 		return problem.Result{}, problem.NotApplicablef("kubelet is told to hand no resolv.conf to pods")
 	}

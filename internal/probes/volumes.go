@@ -52,7 +52,7 @@ func (p *Volumes) Run(_ context.Context, n *Node) (problem.Result, error) {
 	}
 	settings, err := kubelet.Read(n.Host)
 	var r problem.Result
-	all := findVolumes(v, kubeletRoot(settings, err), nodeDevices(v))
+	all := findVolumes(v, kubeletRoot(settings, err), nodeDevices(v, settings, err))
 	if len(all) == 0 && err == nil && !settings.Found {
 		return r, problem.NotApplicablef("no kubelet is set up on this node")
 	}
@@ -67,9 +67,9 @@ func (p *Volumes) Run(_ context.Context, n *Node) (problem.Result, error) {
 }
 
 // nodeDevices are those of the node's own file systems.
-func nodeDevices(v *mountView) map[device]bool {
+func nodeDevices(v *mountView, s kubelet.Settings, err error) map[device]bool {
 	devices := map[device]bool{}
-	paths, _ := watchedPaths(v.host, nil)
+	paths, _ := watchedPaths(s, err, nil)
 	for _, p := range paths {
 		if m, err := v.place(p.path); err == nil {
 			devices[deviceOf(m)] = true

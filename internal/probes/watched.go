@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nodevitals/nodevitals/internal/host"
 	"github.com/nodevitals/nodevitals/internal/host/kubelet"
 	"github.com/nodevitals/nodevitals/internal/host/mounts"
 	"github.com/nodevitals/nodevitals/internal/problem"
@@ -84,10 +83,9 @@ type watchedPath struct {
 	must bool
 }
 
-// watchedPaths are the paths of this node, the most important first, and those in
-// extra; partial says what is not known.
-func watchedPaths(h *host.Host, extra []string) (paths []watchedPath, partial string) {
-	s, err := kubelet.Read(h)
+// watchedPaths are the paths of a node with that kubelet, the most important first, and
+// those in extra; partial says what is not known, where err says why its settings are not.
+func watchedPaths(s kubelet.Settings, err error, extra []string) (paths []watchedPath, partial string) {
 	if err != nil {
 		partial = fmt.Sprintf("kubelet's settings are not known, and so its folder may be another: %v", err)
 	}

@@ -31,14 +31,17 @@ type networkSight struct {
 	up      time.Duration
 }
 
-func (p *Runtime) network(n *Node, s kubelet.Settings, l runtimeLook) []problem.Verdict {
+// seeNetwork loads the network configuration, from where the runtime has it, or had it
+// when it last answered.
+func (p *Runtime) seeNetwork(n *Node, s kubelet.Settings, l runtimeLook) networkSight {
+	setup := l.setup
 	if l.err != nil {
-		return unanswered(l, problem.CNINotReady)
+		setup = p.setup
 	}
-	sight := networkSight{says: l.status.Network, loadErr: l.setup.CNIError, up: n.Host.Clock.Boot()}
-	sight.folders, sight.sure = cniFolders(n, s, l.setup)
+	sight := networkSight{says: l.status.Network, loadErr: setup.CNIError, up: n.Host.Clock.Boot()}
+	sight.folders, sight.sure = cniFolders(n, s, setup)
 	sight.config, sight.err = cni.Load(n.Host, sight.folders)
-	return evaluateNetwork(sight)
+	return sight
 }
 
 func evaluateNetwork(s networkSight) []problem.Verdict {

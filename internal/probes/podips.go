@@ -11,7 +11,6 @@ import (
 
 	"github.com/nodevitals/nodevitals/internal/host/cni"
 	"github.com/nodevitals/nodevitals/internal/host/cri"
-	"github.com/nodevitals/nodevitals/internal/host/kubelet"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
 
@@ -20,23 +19,17 @@ import (
 // back only after the sandbox has ended.
 const leakAge = 5 * time.Minute
 
-func (p *Runtime) podIPs(n *Node, s kubelet.Settings, l runtimeLook) problem.Result {
+func (p *Runtime) podIPs(n *Node, network networkSight, l runtimeLook) problem.Result {
 	unknown := func(err error) problem.Result {
 		return problem.Result{Verdicts: []problem.Verdict{{Kind: problem.PodIPsNearLimit, State: problem.Unknown, Message: err.Error()}}}
 	}
-	setup := l.setup
-	if setup.CNIConfDir == "" {
-		setup = p.setup // as it was when the runtime last answered
+	switch {
+	case errors.Is(network.err, cni.ErrNoConfig):
+		return problem.Result{Verdicts: notApplicable(problem.PodIPsNearLimit, "%v", network.err)}
+	case network.err != nil:
+		return unknown(network.err)
 	}
-	folders, _ := cniFolders(n, s, setup)
-	config, err := cni.Load(n.Host, folders)
-	if err != nil {
-		if errors.Is(err, cni.ErrNoConfig) {
-			return problem.Result{Verdicts: notApplicable(problem.PodIPsNearLimit, "%v", err)}
-		}
-		return unknown(err)
-	}
-	pool, err := cni.PoolOf(n.Host, config.Network)
+	pool, err := cni.PoolOf(n.Host, network.config.Network)
 	switch {
 	case errors.Is(err, cni.ErrOtherIPAM), errors.Is(err, fs.ErrNotExist):
 		return problem.Result{Verdicts: notApplicable(problem.PodIPsNearLimit, "%v", err)}

@@ -103,10 +103,15 @@ func (p *Runtime) Run(ctx context.Context, n *Node) (problem.Result, error) {
 	p.socket = e.Socket
 	r := evaluateAnswer(look, p.Thresholds, func() runtimeFacts { return gatherRuntimeFacts(ctx, n, look) })
 	r.Latencies = p.took.all()
-	r.Verdicts = append(r.Verdicts, p.network(n, settings, look)...)
+	network := p.seeNetwork(n, settings, look)
+	if look.err != nil {
+		r.Verdicts = append(r.Verdicts, unanswered(look, problem.CNINotReady)...)
+	} else {
+		r.Verdicts = append(r.Verdicts, evaluateNetwork(network)...)
+	}
 	r.Verdicts = append(r.Verdicts, p.agents(ctx, n, settings, look)...)
 	r.Verdicts = append(r.Verdicts, cgroupDrivers(ctx, n, settings, look)...)
-	ips := p.podIPs(n, settings, look)
+	ips := p.podIPs(n, network, look)
 	r.Measurements = append(r.Measurements, ips.Measurements...)
 	r.Verdicts = append(r.Verdicts, ips.Verdicts...)
 	if settingsErr != nil {

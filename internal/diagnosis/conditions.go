@@ -112,13 +112,17 @@ func summarise(kinds []problem.KindStatus, of func(problem.Kind) bool) summary {
 }
 
 // Headline is a problem in one line that leads with its cause: what a person
-// should mend comes first.
+// should mend comes first, and is not said twice.
 func Headline(p problem.Problem) string {
 	if len(p.Causes) == 0 {
 		return about(p.Subject, p.Message)
 	}
 	root := p.Causes[0].Roots()[0]
-	return fmt.Sprintf("%s: %s; hence %s", root.Kind, about(root.Subject, root.Message), about(p.Subject, p.Message))
+	effect, repeats := strings.CutSuffix(p.Message, ": "+root.Message)
+	if !repeats {
+		effect = about(p.Subject, p.Message)
+	}
+	return fmt.Sprintf("%s: %s; hence %s", root.Kind, about(root.Subject, root.Message), effect)
 }
 
 // about is a message that says what it is about, where it does not say so itself.

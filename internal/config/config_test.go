@@ -230,3 +230,25 @@ func lookup(t *testing.T, c Config, probe, key string) string {
 	t.Fatalf("no threshold %s of probe %s", key, probe)
 	return ""
 }
+
+// TestNames: what may be a Node's name, and what may stand before a condition's.
+func TestNames(t *testing.T) {
+	long := strings.Repeat("a", 300)
+	for name, want := range map[string]bool{
+		"n": true, "node-1.example.com": true, long[:253]: true,
+		"": false, "-n": false, "n.": false, "N": false, "a/b": false, "a\n": false, long[:254]: false,
+	} {
+		if ValidNodeName(name) != want {
+			t.Errorf("node %.20q of %d bytes: %t", name, len(name), !want)
+		}
+	}
+	for prefix, want := range map[string]bool{
+		"": true, "Vitals": true, "example.com/": true, "example.com/Vitals": true, long[:202] + "/V" + long[:60]: true,
+		"vitals": false, "/": false, "example.com/vitals": false, "a-/": false, "V/": false,
+		long[:203] + "/": false, "V" + long[:61]: false,
+	} {
+		if validPrefix(prefix) != want {
+			t.Errorf("prefix %.20q of %d bytes: %t", prefix, len(prefix), !want)
+		}
+	}
+}

@@ -47,17 +47,23 @@ func (d kubernetes) apply(c conditions) Kube {
 }
 
 // The API takes any text for a condition's type; consumers do not. A domain and
-// a slash, or letters: "Vitals", "example.com/", "example.com/Vitals".
-var conditionPrefix = regexp.MustCompile(`^([a-z0-9]([-a-z0-9.]{0,200}[a-z0-9])?/)?([A-Z][A-Za-z0-9]{0,60})?$`)
+// a slash, or letters: "Vitals", "example.com/", "example.com/Vitals". (A pattern that
+// counts to 200 takes 200 kB for as long as the program lives.)
+var conditionPrefix = regexp.MustCompile(`^(?:([a-z0-9](?:[-a-z0-9.]*[a-z0-9])?)/)?([A-Z][A-Za-z0-9]*)?$`)
 
-var nodeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
+func validPrefix(s string) bool {
+	part := conditionPrefix.FindStringSubmatch(s)
+	return part != nil && len(part[1]) <= 202 && len(part[2]) <= 61
+}
+
+var nodeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
 
 // ValidNodeName reports whether s can be a Node's name: a DNS subdomain (RFC 1123).
-func ValidNodeName(s string) bool { return nodeName.MatchString(s) }
+func ValidNodeName(s string) bool { return len(s) <= 253 && nodeName.MatchString(s) }
 
 func (k Kube) check() []mistake {
 	var bad []mistake
-	if !conditionPrefix.MatchString(k.Prefix) {
+	if !validPrefix(k.Prefix) {
 		bad = append(bad, mistake{[]string{"conditions", "prefix"}, "is neither letters that begin with a capital, nor a domain with a slash"})
 	}
 	if k.NodeName != "" && !ValidNodeName(k.NodeName) {

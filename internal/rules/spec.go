@@ -53,7 +53,9 @@ const (
 
 // Kinds and condition types are used as reasons and types in the Kubernetes
 // API, which asks for CamelCase (Event.reason: at most 128 bytes).
-var camelCase = regexp.MustCompile(`^[A-Z][A-Za-z0-9]{0,127}$`)
+var letters = regexp.MustCompile(`^[A-Z][A-Za-z0-9]*$`)
+
+func camelCase(s string) bool { return len(s) <= 128 && letters.MatchString(s) }
 
 // FromSpecs turns users' rules into rules, and returns the definitions of those
 // kinds that are not in the catalogue. All mistakes are reported at once, joined,
@@ -97,10 +99,10 @@ func (s RuleSpec) rule(wrong func(field, format string, args ...any)) Rule {
 		Subject: s.Subject, Message: s.Message, WholeLine: s.Message == "",
 		From: Origin{Identifier: s.Identifier},
 	}
-	if s.Kind != "" && !camelCase.MatchString(s.Kind) {
+	if s.Kind != "" && !camelCase(s.Kind) {
 		wrong("kind", "%q is no CamelCase name", s.Kind)
 	}
-	if s.Condition != "" && !camelCase.MatchString(s.Condition) {
+	if s.Condition != "" && !camelCase(s.Condition) {
 		wrong("condition", "%q is no CamelCase name", s.Condition)
 	}
 	for _, name := range s.Sources {

@@ -39,12 +39,14 @@ has written, and reaches the API server as the agent does.`,
 			if err != nil {
 				return err
 			}
+			if all {
+				c.Kube.ImpersonateNode = false // who may list all Nodes comes as itself
+			}
 			a := agent.New(h, c, version)
 			switch {
 			case all && len(nodes) > 0:
 				return errors.New("cleanup: either names of Nodes or --all")
 			case all:
-				c.Kube.ImpersonateNode = false // who may list all Nodes comes as itself
 				if nodes, err = a.Nodes(cmd.Context()); err != nil {
 					return err
 				}

@@ -40,8 +40,9 @@ func (r *resolver) ofDevice(c problem.Claim, device string) problem.Claim {
 	c = touch(c, problem.NewRef(problem.RefMount, m.Point))
 	pods := true
 	for m := range r.mountsOf(device) {
-		c = touch(c, r.podOfVolume(m.Point)...)
-		pods = pods && isVolume(m.Point)
+		pod, volume := r.volume(m.Point)
+		c = touch(c, pod...)
+		pods = pods && volume
 	}
 	if pods { // as the probes have it
 		c.Scope = problem.PodScope
@@ -49,22 +50,13 @@ func (r *resolver) ofDevice(c problem.Claim, device string) problem.Claim {
 	return c
 }
 
-// isVolume reports whether kubelet mounted something there for pods, or for one.
-func isVolume(point string) bool {
-	_, below, _ := strings.Cut(point, "/pods/")
-	_, rest, _ := strings.Cut(below, "/")
-	return strings.HasPrefix(rest, "volumes/") || strings.HasPrefix(rest, "volume-subpaths/") || strings.Contains(point, "/plugins/kubernetes.io/")
-}
-
-// podOfVolume is the pod for which kubelet mounted a volume at a point; none for
-// other points.
-func (r *resolver) podOfVolume(point string) []problem.Ref {
-	_, below, _ := strings.Cut(point, "/pods/")
-	uid, rest, _ := strings.Cut(below, "/")
-	if !strings.HasPrefix(rest, "volumes/") {
-		return nil
+// volume reports whether kubelet mounted something at a point for pods, and whose it is
+// if it is one pod's.
+func (r *resolver) volume(point string) (pod []problem.Ref, is bool) {
+	if o, ok := r.node.Owners.OfVolume(point); ok {
+		return o.Refs(), true
 	}
-	return r.node.Owners.OfPod(uid).Refs()
+	return nil, strings.Contains(point, "/plugins/kubernetes.io/")
 }
 
 // ofPath ties a claim about a path, which its rule gives as a mount, to the file
@@ -85,9 +77,9 @@ func (r *resolver) ofPath(c problem.Claim) problem.Claim {
 		return c
 	}
 	c.Subject = m.Point // as the probe calls it
-	if isVolume(m.Point) {
+	if pod, volume := r.volume(m.Point); volume {
 		c.Scope = problem.PodScope
-		c = touch(c, r.podOfVolume(m.Point)...)
+		c = touch(c, pod...)
 	}
 	return touch(c, problem.NewRef(problem.RefMount, m.Point))
 }

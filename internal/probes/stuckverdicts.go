@@ -162,12 +162,10 @@ func failingVerdict(n *Node, m *remoteMount) problem.Verdict {
 func (m *remoteMount) mountedFor(n *Node, v *problem.Verdict) {
 	var pods []string
 	for _, at := range m.all {
-		_, below, _ := strings.Cut(at.Point, "/pods/")
-		uid, rest, ok := strings.Cut(below, "/")
-		if !ok || !strings.HasPrefix(rest, "volumes/") && !strings.HasPrefix(rest, "volume-subpaths/") {
+		pod, ok := n.Owners.OfVolume(at.Point)
+		if !ok {
 			continue
 		}
-		pod := n.Owners.OfPod(uid)
 		if !slices.Contains(pods, pod.String()) {
 			pods = append(pods, pod.String())
 		}

@@ -238,3 +238,22 @@ func TestOfPod(t *testing.T) {
 		t.Errorf("after %v: %+v", relist, got)
 	}
 }
+
+// A volume's pod is told by its mount point, wherever kubelet's folder is.
+func TestOfVolume(t *testing.T) {
+	_, _, r := node(t, "pods/payments_api_"+apiUID)
+	for point, want := range map[string]string{
+		"/var/lib/kubelet/pods/" + apiUID + "/volumes/kubernetes.io~nfs/data":   "api",
+		"/data/kubelet/pods/" + apiUID + "/volumes/kubernetes.io~csi/pv1/mount": "api",
+		"/var/lib/kubelet/pods/" + apiUID + "/volume-subpaths/pv1/app/0":        "api",
+		"/var/lib/kubelet/pods/" + apiUID + "/etc-hosts":                        "",
+		"/var/lib/kubelet/pods/" + apiUID:                                       "",
+		"/var/lib/kubelet/plugins/kubernetes.io/csi/pv/pv1/globalmount":         "",
+		"/pods/": "",
+		"":       "",
+	} {
+		if got, ok := r.OfVolume(point); got.Pod != want || ok != (want != "") {
+			t.Errorf("%s: %+v, %v; want %q", point, got, ok, want)
+		}
+	}
+}

@@ -73,6 +73,18 @@ func (r *Resolver) OfCgroup(path string) Owner {
 	return o
 }
 
+// OfVolume is the pod for which kubelet mounted a volume, or a folder of one, at a
+// point, wherever kubelet's own folder is: pods/UID/volumes/… below it. Not ok for
+// other points.
+func (r *Resolver) OfVolume(point string) (pod Owner, ok bool) {
+	_, below, _ := strings.Cut(point, "/pods/")
+	uid, rest, _ := strings.Cut(below, "/")
+	if !strings.HasPrefix(rest, "volumes/") && !strings.HasPrefix(rest, "volume-subpaths/") {
+		return Owner{}, false
+	}
+	return r.OfPod(uid), true
+}
+
 // OfPod is the pod of a uid or of namespace/name, with both where the log folders tell.
 // The uid of a name that several folders have is left open.
 func (r *Resolver) OfPod(id string) Owner {

@@ -133,7 +133,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		defer log.end(lastWords)
 		return a.Daemon(ctx, slog.New(slog.NewTextHandler(log, nil)))
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the deadline of %v for the whole report", o.timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("no answer within %v, the most that the report may take (--timeout)", o.timeout))
 	defer cancel()
 	s := a.Once(ctx, o.since)
 	var content bytes.Buffer

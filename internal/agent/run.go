@@ -36,7 +36,7 @@ func (s slots) give() { <-s }
 // again before that. A run that does not return costs its probe and one thread.
 func (a *Agent) run(ctx context.Context, s probes.Spec) (r problem.Report, stuck <-chan struct{}) {
 	clock := a.node.Host.Clock
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.Timeout, fmt.Errorf("no answer within %v", s.Timeout))
 	defer cancel()
 	r = problem.Report{Probe: s.Name(), Kinds: s.Kinds(), Period: s.Period, Begun: clock.Boot()}
 	type outcome struct {
@@ -59,7 +59,7 @@ func (a *Agent) run(ctx context.Context, s probes.Spec) (r problem.Report, stuck
 	case o := <-ended:
 		r.Result, r.Err, r.CPU = o.result, o.err, o.cpu
 	case <-ctx.Done():
-		r.Err = fmt.Errorf("no answer within %v (%w)", s.Timeout, context.Cause(ctx))
+		r.Err = context.Cause(ctx)
 		stuck = gone
 	}
 	r.Ended = clock.Boot()

@@ -55,7 +55,7 @@ it matter.`,
 			return match(cmd.InOrStdin(), cmd.OutOrStdout(), c, from)
 		},
 	}
-	cmd.Flags().StringVar(&source, "source", "any", "whose lines they are: any, kubelet, docker, containerd, crio, kernel, kube-proxy, systemd, coredns, pod")
+	cmd.Flags().StringVar(&source, "source", "any", "whose lines they are: any, kubelet, docker, containerd, crio, kernel, kube-proxy, systemd, coredns, pod, other")
 	return cmd
 }
 

@@ -46,7 +46,7 @@ func main() {
 		os.Exit(exitNoRoom())
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "agent:", err)
-		os.Exit(exitUsage)
+		os.Exit(exitFailed)
 	}
 }
 
@@ -55,9 +55,9 @@ type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// exitUsage is the code of a mistake in the command line or the configuration,
-// apart from those by which `agent --once` tells how the node is (0 to 3).
-const exitUsage = 64
+// exitFailed is the code of all that fails, mostly by a mistake in the command line or
+// the configuration: none of those by which `agent --once` tells how the node is (0 to 3).
+const exitFailed = 64
 
 // exitNoRoom is the code if the agent cannot have the threads that it needs: 1,
 // and 3 with --once, where 1 would tell of a warning and 3 is "cannot tell".

@@ -47,6 +47,9 @@ type Definition struct {
 	// Quiet is how long after the last line a claim without level evidence
 	// clears; 0 means 3 windows, at least 5 minutes.
 	Quiet time.Duration
+	// Confirm: where a probe decides it, lines raise it only once a run after them does
+	// not find it fine.
+	Confirm bool
 	// NeedsBoth: cleared only when the level is fine and the log is quiet.
 	NeedsBoth bool
 	// Resources name the measurements that tell how far this kind is from being true.

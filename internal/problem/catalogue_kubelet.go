@@ -102,6 +102,7 @@ func kubeletKinds() []Definition {
 		{
 			Kind: FrequentKubeletRestart, Condition: KubeletUnhealthy,
 			Scope: NodeScope, Severity: Critical, Sources: Level | Log,
+			Confirm:   true, // who restarts it on purpose makes the same lines
 			Logs:      Count{N: 5, Within: 20 * time.Minute},
 			Resources: []string{"kubelet_restarts"},
 			// A kubelet that was refused inotify ends at its start.

@@ -93,6 +93,7 @@ func runtimeKinds() []Definition {
 		{
 			Kind: FrequentRuntimeRestart, Condition: ContainerRuntimeUnhealthy,
 			Scope: NodeScope, Severity: Critical, Sources: Level | Log,
+			Confirm:   true, // who restarts it on purpose makes the same lines
 			Logs:      Count{N: 5, Within: 20 * time.Minute},
 			Resources: []string{"runtime_restarts"},
 			Summary:   "The container runtime was restarted five times or more in 20 minutes.",

@@ -97,6 +97,9 @@ func (d Definition) raised() []string {
 		if d.Logs.N > 1 {
 			lines = fmt.Sprintf("on %d lines within %s; those that several layers write about one call count once", d.Logs.N, period(d.Logs.Within))
 		}
+		if d.Confirm {
+			lines += "; where a probe can tell, once it does not find it fine"
+		}
 		out = append(out, "From logs: "+lines+".")
 	}
 	return out

@@ -170,8 +170,8 @@ func (e *entry) forgetLines() {
 }
 
 // settle decides whether the problem stands.
-func (e *entry) settle(now time.Duration, def problem.Definition, immediate bool) {
-	if sev, since, ok := e.wanted(now, def, immediate); ok {
+func (e *entry) settle(now time.Duration, def problem.Definition, decided, immediate bool) {
+	if sev, since, ok := e.wanted(now, def, decided, immediate); ok {
 		e.raise(sev, since, immediate)
 		return
 	}
@@ -184,8 +184,9 @@ func (e *entry) settle(now time.Duration, def problem.Definition, immediate bool
 	}
 }
 
-// wanted says how severe the evidence is now, and since when, if it suffices.
-func (e *entry) wanted(now time.Duration, def problem.Definition, immediate bool) (problem.Severity, time.Duration, bool) {
+// wanted says how severe the evidence is now, and since when, if it suffices; decided:
+// a probe decides the kind.
+func (e *entry) wanted(now time.Duration, def problem.Definition, decided, immediate bool) (problem.Severity, time.Duration, bool) {
 	var sev problem.Severity
 	var since time.Duration
 	if e.Level == problem.Wrong {
@@ -198,7 +199,8 @@ func (e *entry) wanted(now time.Duration, def problem.Definition, immediate bool
 	}
 	// Lines raise it even where the level is fine, until a run begun after the
 	// last of them says so again.
-	if e.Claimed && !e.logOver(now, def) && (e.Level != problem.Fine || e.Fines == 0) {
+	waits := def.Confirm && decided && (e.Level == problem.Fine || e.Level == 0) && !e.Active
+	if e.Claimed && !waits && !e.logOver(now, def) && (e.Level != problem.Fine || e.Fines == 0) {
 		if sev == 0 || e.First < since {
 			since = e.First
 		}

@@ -257,7 +257,8 @@ func (t *Tracker) settle(id key, e *entry, now time.Duration) {
 	if !ok {
 		def = problem.Definition{Kind: id.Kind, Severity: problem.Warning, Scope: problem.NodeScope}
 	}
-	e.settle(now, def, t.immediate)
+	ks := t.kinds[id.Kind]
+	e.settle(now, def, ks != nil && ks.State != problem.NotApplicable, t.immediate)
 }
 
 // Active are the problems that stand now, worst first, then by kind and subject.

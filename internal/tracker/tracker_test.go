@@ -202,6 +202,55 @@ func TestFailureKeepsAndMarksStale(t *testing.T) {
 	}
 }
 
+// Lines about what happens on purpose, too, wait for the probe where there is one.
+func TestLinesWaitForTheProbe(t *testing.T) {
+	const restarts problem.Kind = "Restarts"
+	c, err := problem.NewCatalogue([]problem.Definition{{
+		Kind: restarts, Condition: "C", Scope: problem.NodeScope, Severity: problem.Critical, Sources: problem.Level | problem.Log,
+		Logs: problem.Count{N: 2, Within: 20 * time.Minute}, Confirm: true,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		probe bool
+		err   error
+		found problem.Severity // by the probe, 0: nothing
+		want  bool
+	}{
+		"no probe decides it":               {false, nil, 0, true},
+		"the probe finds it fine":           {true, nil, 0, false},
+		"the probe finds it, too":           {true, nil, problem.Critical, true},
+		"the probe fails":                   {true, errors.New("no answer"), 0, true},
+		"the probe does not apply any more": {true, problem.NotApplicablef("no systemd"), 0, true},
+	} {
+		tr := New(c, false)
+		if tc.probe {
+			tr.Expect("p", []problem.Kind{restarts}, s(10), s(0))
+		}
+		look := func(at int) {
+			r := problem.Report{Probe: "p", Kinds: []problem.Kind{restarts}, Begun: s(at), Ended: s(at), Err: tc.err}
+			if tc.found != 0 {
+				r.Result.Verdicts = []problem.Verdict{{Kind: restarts, State: problem.Wrong, Severity: tc.found, Message: "m"}}
+			}
+			if tc.probe {
+				tr.Observe(r)
+			}
+		}
+		tr.Match(s(100), problem.Claim{Kind: restarts})
+		tr.Match(s(130), problem.Claim{Kind: restarts})
+		if early := len(tr.Active()) > 0; early != !tc.probe {
+			t.Errorf("%s: before it looks: %t", name, early)
+		}
+		for at := 140; at <= 180; at += 10 {
+			look(at)
+			if got := len(tr.Active()) > 0; got != tc.want {
+				t.Errorf("%s: at %d s: %t", name, at, got)
+			}
+		}
+	}
+}
+
 // A probe that does not apply, but whose kinds logs tell of: they alone decide it then.
 func TestLogsTellWhereTheProbeDoesNotApply(t *testing.T) {
 	tr := New(catalogue(t), false)

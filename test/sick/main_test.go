@@ -66,12 +66,7 @@ type options struct {
 func start(t *testing.T, o options) *patient {
 	t.Helper()
 	dir := t.TempDir()
-	// An agent that gives up its rights must still reach its files.
-	for at := dir; ; at = filepath.Dir(at) {
-		if os.Chmod(at, 0o755) != nil || filepath.Dir(at) == os.TempDir() {
-			break
-		}
-	}
+	reachable(t, dir)
 	p := &patient{t: t, log: filepath.Join(dir, "app.log")}
 	if o.state == "" {
 		o.state = filepath.Join(dir, "state.json")
@@ -103,6 +98,17 @@ probes:
 	p.Daemon = daemon.Start(t, cmd)
 	p.AwaitReady()
 	return p
+}
+
+// reachable opens a temporary folder, as far as it is the test's own, for an agent that
+// has given up its rights.
+func reachable(t *testing.T, dir string) {
+	t.Helper()
+	for top := filepath.Clean(os.TempDir()); dir != top && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func write(t *testing.T, file, text string) {

@@ -128,16 +128,12 @@ func askHealthz(ctx context.Context, address string, within time.Duration) healt
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	a := healthAnswer{url: "http://" + address + "/healthz"}
-	client := http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: maxHealthz},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.url, nil)
 	if err != nil {
 		a.err = err
 		return a
 	}
-	resp, err := client.Do(req)
+	resp, err := healthClient().Do(req)
 	if err != nil {
 		a.err, a.refused = silence(ctx, err, within), errors.Is(err, unix.ECONNREFUSED)
 		return a
@@ -149,6 +145,17 @@ func askHealthz(ctx context.Context, address string, within time.Duration) healt
 		a.err = silence(ctx, err, within)
 	}
 	return a
+}
+
+// healthClient asks a daemon of this node how it is, on a connection of its own each
+// time. Where that would send it on is nobody it wants to ask.
+func healthClient() *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			DisableKeepAlives: true, MaxResponseHeaderBytes: maxHealthz, ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // silence says that time was up, where that is what err means.

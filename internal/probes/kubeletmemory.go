@@ -50,7 +50,7 @@ func (*KubeletMemory) Kinds() []problem.Kind { return []problem.Kind{problem.Kub
 type kubeletMemory struct {
 	process.Process
 	anonymous float64
-	limit     float64 // of its cgroup, or of the next above it; 0 without
+	limit     float64 // of its cgroup; 0 without
 	cgroup    string
 	refs      []problem.Ref
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"time"
 
@@ -77,13 +76,7 @@ func (p *proxyHealth) at() string { return orElse(p.address, proxyAddress) }
 func (p *proxyHealth) ask(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, proxyWait)
 	defer cancel()
-	client := http.Client{
-		Transport: &http.Transport{
-			DialContext: (&net.Dialer{}).DialContext, DisableKeepAlives: true,
-			MaxResponseHeaderBytes: 16 << 10, ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	client := healthClient()
 	for _, path := range []string{"/livez", "/healthz"} {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.at()+path, nil)
 		if err != nil {

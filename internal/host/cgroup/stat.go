@@ -16,10 +16,6 @@ import (
 type Stat struct {
 	Descendants      uint64
 	DyingDescendants uint64
-	// DyingMemory are those of the dying that still have a memory controller's
-	// state, since Linux 6.12 (nr_dying_subsys_memory).
-	DyingMemory    uint64
-	HasDyingMemory bool
 }
 
 // Stat reads cgroup.stat of the v2 hierarchy. ErrAbsent on v1.
@@ -33,8 +29,6 @@ func (t *Tree) Stat(path string) (s Stat, err error) {
 			s.Descendants = value
 		case "nr_dying_descendants":
 			s.DyingDescendants = value
-		case "nr_dying_subsys_memory":
-			s.DyingMemory, s.HasDyingMemory = value, true
 		}
 	})
 	return s, err

@@ -39,7 +39,6 @@ type config struct {
 	HealthzPort              *int    `yaml:"healthzPort"`
 	ResolvConf               *string `yaml:"resolvConf"`
 	ContainerRuntimeEndpoint *string `yaml:"containerRuntimeEndpoint"`
-	RotateCertificates       *bool   `yaml:"rotateCertificates"`
 	TLSCertFile              *string `yaml:"tlsCertFile"`
 }
 
@@ -136,7 +135,6 @@ func (c *config) fill(s *Settings) error {
 	}
 	s.ResolvConf = value(c.ResolvConf, "/etc/resolv.conf")
 	s.ContainerRuntimeEndpoint = value(c.ContainerRuntimeEndpoint, "unix:///run/containerd/containerd.sock")
-	s.RotateCertificates = value(c.RotateCertificates, false)
 	s.TLSCertFile = value(c.TLSCertFile, "")
 	s.EvictionHard = thresholds(c.EvictionHard, c.EvictionMinimumReclaim)
 	s.EvictionSoft = thresholds(c.EvictionSoft, c.EvictionMinimumReclaim)

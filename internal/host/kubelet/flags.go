@@ -78,8 +78,6 @@ func (c *config) setFlag(f arg, first bool) (err error) {
 		c.TLSCertFile = &f.value
 	case "cgroups-per-qos":
 		c.CgroupsPerQOS, err = boolFlag(f)
-	case "rotate-certificates":
-		c.RotateCertificates, err = boolFlag(f)
 	case "pod-max-pids":
 		var n int64
 		n, err = strconv.ParseInt(f.value, 10, 64)

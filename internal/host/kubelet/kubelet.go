@@ -41,7 +41,6 @@ type Settings struct {
 	HealthzPort              int // 0: not served
 	ResolvConf               string
 	ContainerRuntimeEndpoint string
-	RotateCertificates       bool
 	CertDir                  string // where kubelet keeps the certificates that it has made or asked for
 	TLSCertFile              string // the one that it serves with; empty: one in CertDir
 }

@@ -21,8 +21,6 @@ type Status struct {
 	// effective one, as whom it acts.
 	UID, EUID uint32
 	Threads   int
-	// NSPIDs are its ids in the pid namespaces that it is in, outermost (ours) first.
-	NSPIDs []int
 	// CapEff is its effective capabilities, one bit each (capabilities(7)).
 	CapEff uint64
 	// RSSAnon and RSSFile are its resident memory in bytes; the kernel may drop
@@ -53,7 +51,7 @@ func ReadStatus(h *host.Host, pid int) (Status, error) {
 // wanted are the few lines of some sixty that Status has.
 func wanted(key []byte) bool {
 	switch string(key) {
-	case "Uid", "Threads", "NSpid", "CapEff", "RssAnon", "RssFile", "SigPnd", "ShdPnd",
+	case "Uid", "Threads", "CapEff", "RssAnon", "RssFile", "SigPnd", "ShdPnd",
 		"voluntary_ctxt_switches", "nonvoluntary_ctxt_switches":
 		return true
 	}
@@ -91,14 +89,6 @@ func ParseStatus(b []byte) (s Status, err error) {
 			s.UID, s.EUID, seenUID = uint32(nth(0, 10, 32)), uint32(nth(1, 10, 32)), true
 		case "Threads":
 			s.Threads = int(number(10, 31))
-		case "NSpid":
-			for _, f := range fields {
-				pid, e := strconv.Atoi(f)
-				if e != nil {
-					err = errors.Join(err, fmt.Errorf("NSpid is no list of numbers: %.40q", value))
-				}
-				s.NSPIDs = append(s.NSPIDs, pid)
-			}
 		case "CapEff":
 			s.CapEff = number(16, 64)
 		case "RssAnon":

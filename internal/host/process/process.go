@@ -41,11 +41,6 @@ type Process struct {
 	// StartTime is in ticks of 1/100 s (USER_HZ) since boot. With PID it names a
 	// process for good, since ids are used again.
 	StartTime uint64
-	// CPUTicks is the CPU time used so far, in user and kernel mode, in ticks of 1/100 s.
-	CPUTicks uint64
-	// BlkioTicks is the time spent waiting for block devices, in ticks of 1/100 s;
-	// 0 if the kernel does not account for delays (kernel.task_delayacct).
-	BlkioTicks uint64
 }
 
 // Walk visits every process, by rising PID. Those that end meanwhile are
@@ -184,10 +179,8 @@ func ParseStat(b []byte) (p Process, err error) {
 	p.State = field(3)[0]
 	p.PPID = int(number(4) & 0x7fffffff)
 	p.Kthread = number(9)&flagKthread != 0
-	p.CPUTicks = number(14) + number(15)
 	p.Threads = int(number(20) & 0x7fffffff)
 	p.StartTime = number(22)
-	p.BlkioTicks = number(42)
 	if err != nil {
 		return Process{}, err
 	}

@@ -31,7 +31,7 @@ func TestParseStat(t *testing.T) {
 		"worker": "worker", "a b": "a b", "x) R 2 (y": "x) R 2 (y", "": "", "a\nb": "a?b", "\xff(": "?(", "ü": "?",
 	} {
 		p, err := ParseStat([]byte("707 (" + comm + ")" + after))
-		want := Process{PID: 707, PPID: 1, State: 'S', Comm: shown, Threads: 7, StartTime: 2345, CPUTicks: 33, BlkioTicks: 99}
+		want := Process{PID: 707, PPID: 1, State: 'S', Comm: shown, Threads: 7, StartTime: 2345}
 		if err != nil || p != want {
 			t.Errorf("%q: %+v, %v; want %+v", comm, p, err, want)
 		}
@@ -105,7 +105,7 @@ func TestReadStatus(t *testing.T) {
 	}{3510: {'S', false}, 3526: {'D', true}} {
 		p, err := Stat(h, pid)
 		s, serr := ReadStatus(h, pid)
-		if err != nil || serr != nil || p.State != want.state || s.SigKill != want.kill || s.Threads != p.Threads || s.NSPIDs[0] != pid || len(s.NSPIDs) < 2 {
+		if err != nil || serr != nil || p.State != want.state || s.SigKill != want.kill || s.Threads != p.Threads {
 			t.Errorf("pid %d: %+v %v, %+v %v", pid, p, err, s, serr)
 		}
 	}
@@ -171,7 +171,7 @@ func TestReal(t *testing.T) {
 		t.Errorf("comm %q, want %q (%v)", p.Comm, comm, err)
 	}
 	s, err := ReadStatus(h, self)
-	if err != nil || int(s.UID) != os.Getuid() || s.RSSAnon == 0 || s.NSPIDs[len(s.NSPIDs)-1] != self {
+	if err != nil || int(s.UID) != os.Getuid() || s.RSSAnon == 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
 	var r syscall.Rlimit

@@ -226,7 +226,7 @@ func (s *deletedSearch) mountOf(dir, fd string) (mounts.Mount, bool) {
 // own, or for a container's root file system the one with its upper folder.
 func (s *deletedSearch) below(m mounts.Mount) (device, bool) {
 	d := deviceOf(m)
-	if upper := superOption(m, "upperdir"); m.FSType == "overlay" && upper != "" {
+	if upper, ok := m.SuperOption("upperdir"); ok && m.FSType == "overlay" {
 		on, ok := s.view.table.At(upper)
 		if !ok {
 			return d, false
@@ -235,16 +235,6 @@ func (s *deletedSearch) below(m mounts.Mount) (device, bool) {
 	}
 	_, ok := s.fileSystems[d]
 	return d, ok
-}
-
-// superOption is the value of a file system's option; empty without one.
-func superOption(m mounts.Mount, option string) string {
-	for o := range strings.SplitSeq(m.SuperOptions, ",") {
-		if name, value, ok := strings.Cut(o, "="); ok && name == option {
-			return value
-		}
-	}
-	return ""
 }
 
 func byID(t mounts.Table) map[int]mounts.Mount {

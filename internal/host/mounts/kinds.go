@@ -4,15 +4,21 @@ package mounts
 
 import "strings"
 
-// HasSuperOption tells whether the file system has the option, alone or with a
-// value (option=…).
-func (m Mount) HasSuperOption(option string) bool {
+// SuperOption is the value of the file system's option (option=…), empty for one that
+// stands alone; ok tells whether it has the option.
+func (m Mount) SuperOption(option string) (value string, ok bool) {
 	for o := range strings.SplitSeq(m.SuperOptions, ",") {
-		if name, _, _ := strings.Cut(o, "="); name == option {
-			return true
+		if name, value, _ := strings.Cut(o, "="); name == option {
+			return value, true
 		}
 	}
-	return false
+	return "", false
+}
+
+// HasSuperOption tells whether the file system has the option, with a value or without.
+func (m Mount) HasSuperOption(option string) bool {
+	_, ok := m.SuperOption(option)
+	return ok
 }
 
 // Readonly tells whether the file system itself takes no more writes: ro, or what

@@ -191,8 +191,10 @@ func linesInTheLogs(w *world) {
 	w.must(w.some(`%s - %s < %d`, records, before, burst+100)) // journald has a few of its own
 }
 
-// stoppedContainerd: it is there, and says nothing.
+// stoppedContainerd: it is there, and says nothing. When it goes on, the agent's pod can be
+// deleted, though a mount hangs, too.
 func stoppedContainerd(w *world) {
+	mend := hungMount(w)
 	pid := w.child("node-a", "containerd")
 	w.must(syscall.Kill(pid, syscall.SIGSTOP))
 	w.t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
@@ -200,6 +202,9 @@ func stoppedContainerd(w *world) {
 	w.must(syscall.Kill(pid, syscall.SIGCONT))
 	w.await("containerd answers", func() error { return w.none("nodevitals_problem{kind=%q}", problem.RuntimeNotAnswering) })
 	w.await("node-a is Ready", func() error { return w.has("node-a", "Ready", "True") })
+	w.await("node-a's hung mount", func() error { return w.has("node-a", "MountHung", "True") })
+	w.replaceAgent()
+	mend()
 }
 
 // quietLogs: what kubelet's log and the journal have told of is over when no line has come

@@ -95,7 +95,11 @@ func (d Definition) raised() []string {
 	if d.Sources&Log != 0 {
 		lines := "on the first line"
 		if d.Logs.N > 1 {
-			lines = fmt.Sprintf("on %d lines within %s; those that several layers write about one call count once", d.Logs.N, period(d.Logs.Within))
+			lines = fmt.Sprintf("on %d lines within %s", d.Logs.N, period(d.Logs.Within))
+			if d.Logs.Lasting > 0 {
+				lines += fmt.Sprintf(", once they have gone on for %s", period(d.Logs.Lasting))
+			}
+			lines += "; those that several layers write about one call count once"
 		}
 		if d.Confirm {
 			lines += "; where a probe can tell, once it does not find it fine"

@@ -229,7 +229,7 @@ func (t *text) vitalSigns(s *problem.Snapshot, c *problem.Catalogue) {
 			continue
 		}
 		mark, why := t.mark(cond, s, c)
-		t.wrapped(fmt.Sprintf("%s %-22s ", mark, cond.Type), signsAt, why)
+		t.wrapped(fmt.Sprintf("%s %-25s ", mark, cond.Type), signsAt, why)
 	}
 	for i, why := range none.reasons {
 		t.wrapped(t.dim(fmt.Sprintf("  %-5s", first(i, "n/a")))+" ", 8, strings.Join(none.types[i], ", ")+": "+clean(why))
@@ -237,7 +237,7 @@ func (t *text) vitalSigns(s *problem.Snapshot, c *problem.Catalogue) {
 }
 
 // signsAt is the column at which the vital signs begin.
-const signsAt = 31
+const signsAt = 34
 
 // notApplicable groups conditions by the reason why they do not apply, the first
 // of each: its probes' reasons say the same in other words. JSON has them all.

@@ -115,7 +115,7 @@ func TestDiskHung(t *testing.T) {
 	well("after it went on")
 
 	// The request took a second at least: the disk was late.
-	if v := wrong(look(t, late, n), problem.IOStall, disk); v == nil || v.Severity != problem.Warning || !strings.Contains(v.Evidence[0], "the 1 requests that "+disk) {
+	if v := wrong(look(t, late, n), problem.IOStall, disk); v == nil || v.Severity != problem.Warning || !strings.Contains(v.Evidence[0], "the 1 reads and writes that "+disk) {
 		t.Fatalf("%+v", v)
 	}
 	ask()

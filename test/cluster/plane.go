@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -100,8 +101,10 @@ func Start(dir, binary string, flags ...string) (*Plane, error) {
 // Ready waits until the API server is ready.
 func (p *Plane) Ready(within time.Duration) error {
 	err := Await(within, func() error {
-		if p.API.Ended() {
-			return fmt.Errorf("%w: %s", errGivenUp, p.API.Log())
+		for _, x := range []*Process{p.Etcd, p.API} {
+			if x.Ended() {
+				return fmt.Errorf("%w: %s", errGivenUp, x.Log())
+			}
 		}
 		_, err := p.Do(http.MethodGet, "/readyz", "", nil)
 		return err
@@ -211,18 +214,22 @@ func AwaitEvery(pause, within time.Duration, check func() error) error {
 	}
 }
 
-// freePorts are ports of loopback on which nobody listens now.
+// freePorts are ports of loopback on which nobody listens now. They are below those that
+// the kernel gives out by itself (ip_local_port_range, ip(7)): else another test's
+// connection might have one before it is listened on.
 func freePorts(n int) ([]int, error) {
 	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.N(10_000)))
 		if err != nil {
-			return nil, err
+			continue // it is taken
 		}
 		defer func() { _ = l.Close() }()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		if ports = append(ports, l.Addr().(*net.TCPAddr).Port); len(ports) == n {
+			return ports, nil
+		}
 	}
-	return ports, nil
+	return nil, errors.New("no free port between 20000 and 30000")
 }
 
 func tail(s string) string { return s[max(0, len(s)-2000):] }

@@ -202,8 +202,7 @@ func kubeletKinds() []Definition {
 		{
 			Kind: APIServerUnreachable, Condition: KubeletUnhealthy,
 			Scope: NodeScope, Severity: Critical, Sources: Log,
-			// An API server that is restarted is missed for some seconds by all nodes at once.
-			Logs: Count{N: 5, Within: 5 * time.Minute, Lasting: 30 * time.Second},
+			Logs: Count{N: 5, Within: 5 * time.Minute},
 			// kubelet does not say that it goes well again. While it does not, its lease
 			// makes a line each 7 s, or each minute where nobody answers at all
 			// (component-helpers' lease controller: five tries of 10 s, then one more).

@@ -109,23 +109,6 @@ func TestWhatMustLast(t *testing.T) {
 	}
 }
 
-// TestRestartedAPIServer: all nodes miss it for some seconds, which is no failure of
-// theirs; one that stays away is told of.
-func TestRestartedAPIServer(t *testing.T) {
-	tr := New(problem.Builtin(), false)
-	refused := problem.Claim{Kind: problem.APIServerUnreachable}
-	for at := 100; at <= 124; at += 2 {
-		tr.Match(s(at), refused)
-	}
-	if severity(tr) != 0 {
-		t.Error("raised by a restart of 24 s")
-	}
-	tr.Match(s(131), refused)
-	if severity(tr) != problem.Critical {
-		t.Error("not raised after 31 s")
-	}
-}
-
 // TestEachFormulaHasItsOwnLines: lines that mean little by themselves do not
 // count towards what raises another wording.
 func TestEachFormulaHasItsOwnLines(t *testing.T) {

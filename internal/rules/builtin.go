@@ -34,7 +34,7 @@ const (
 	runtimeSocket = `(?:containerd|docker|dockershim|crio|cri-dockerd)\.sock`
 	// kubeletUnits are the units that are kubelet or contain it.
 	kubeletUnits = `(?:kubelet|k3s(?:-agent|-server)?|rke2-(?:agent|server)|k0s(?:worker|controller)` +
-		`|snap\.microk8s\.daemon-kube(?:lite|let)|snap\.kubelet-eks\.daemon|snap\.k8s\.kubelet)\.service`
+		`|snap\.microk8s\.daemon-kube(?:lite|let)|snap\.kubelet(?:-eks)?\.daemon|snap\.k8s\.kubelet)\.service`
 	// runtimeUnits are the units of container runtimes.
 	runtimeUnits = `(?:containerd|docker|crio|cri-docker|snap\.microk8s\.daemon-containerd|snap\.docker\.dockerd)\.service`
 	// klogFatal begins a line of klog's severity F, after which the program ends.

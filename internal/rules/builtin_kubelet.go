@@ -30,6 +30,12 @@ func kubeletRules() []Rule {
 			Message: "kubelet gave up: {text}",
 		},
 		{
+			// k3s, RKE2, k0s; cri-dockerd, which has kubelet's lines, writes so of docker.
+			Kind: problem.KubeletDown, Name: "distribution", Sources: Kubelet, Sure: true,
+			Pattern: `level=fatal msg="?(?P<text>.+?)"?$`, Exclude: `[Dd]ocker`,
+			Message: "kubelet gave up: {text}",
+		},
+		{
 			// The second is k3s's.
 			Kind: problem.KubeletDown, Name: "start", Sources: Kubelet,
 			Pattern: `[Ff]ailed to (?:run [Kk]ubelet|load [Kk]ubelet config file)|\bkubelet exited: `,
@@ -70,7 +76,7 @@ func kubeletRules() []Rule {
 		},
 		{
 			Kind: problem.KubeletCertificateExpiring, Sources: Kubelet,
-			Pattern: `x509: certificate has expired|bootstrap client certificate.*\b(?:is|has) expired`,
+			Pattern: `x509: certificate has expired|(?:bootstrap|active) client certificate.*\b(?:is|has) expired`,
 			Exclude: `[Pp]ull|/v2/|registry|webhook|[Pp]robe|Unable to authenticate the request`,
 			Message: "kubelet's certificate, or the API server's, has expired",
 		},
@@ -109,11 +115,20 @@ func kubeletRules() []Rule {
 			Pattern: `Unable to (?:update node status|register node)` +
 				`|[Ee]rror updating node status, will retry` +
 				`|[Ff]ailed to ensure (?:node )?lease exists` +
-				`|\b[Nn]odes? ` + quote + `[-.\w]+` + quote + ` not found` +
+				`|\b[Nn]odes? (?:` + quote + `|')[-.\w]+(?:` + quote + `|') not found` +
 				`|https://[^\s"\\]+/apis?/[^\s"\\]*` + quote + `?: (?:(?:proxyconnect tcp: )?dial tcp|net/http: (?:TLS handshake timeout|request canceled)|context deadline exceeded|(?:unexpected )?EOF|http2: |read tcp|write tcp|x509: )` +
-				`|(?:ListAndWatch|Failed to (?:list|watch)).*dial tcp`,
+				`|(?:ListAndWatch|Failed to (?:list|watch)).*(?:dial tcp|: Unauthorized)` +
+				`|cannot create certificate signing request|No valid client certificate is found but the server is not responsive`,
 			Exclude: `[Pp]robe|port-?forward|[Ww]ebhook`,
 			Message: "kubelet cannot reach the API server",
+		},
+		{
+			// k3s and RKE2, which get kubelet's configuration from their server first. A
+			// server says it of itself at each start, until its API server is there.
+			Kind: problem.APIServerUnreachable, Name: "join", Sources: Kubelet,
+			Pattern: `configuration; server is not ready|failed to get CA certs|CA cert validation failed`, Exclude: `level=fatal`,
+			Logs:    problem.Count{N: 5, Within: 2 * time.Minute, Lasting: 3 * time.Minute},
+			Message: "kubelet cannot be started since the server does not answer",
 		},
 		{
 			// The end of every kubelet's start, also of one whose Node was there before.
@@ -129,7 +144,7 @@ func kubeletRules() []Rule {
 		},
 		{
 			Kind: problem.ToolMissing, Name: "tool", Sources: Kubelet | KubeProxy | Runtimes,
-			Pattern: `(?:unable to do port forwarding: |error looking for path of )?\b(?P<process>socat|conntrack|nsenter|mount\.nfs4?|iscsiadm|ethtool|ipset|ebtables)(?::|` + quote + `:)? (?:executable file )?not found`,
+			Pattern: `(?:unable to do port forwarding: |error looking for path of )?\b(?P<process>socat|conntrack|nsenter|mount\.nfs4?|iscsiadm|ethtool|ipset|ebtables)(?:(?::|` + quote + `:)? (?:executable file )?not found| is not installed)`,
 			Exclude: notTool, Subject: "{process}",
 			Message: "the program {process}, which Kubernetes needs, is not on the node",
 		},

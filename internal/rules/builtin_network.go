@@ -12,7 +12,7 @@ func networkRules() []Rule {
 		{
 			// containerd and CRI-O, before them dockershim; then plugins' own words.
 			Kind: problem.CNIFailure, Sources: Kubelet | Runtimes,
-			Pattern: `[Ff]ailed to (?:setup|set up|destroy|teardown|tear down) network for (?:sandbox|pod)` +
+			Pattern: `[Ff]ailed to (?:setup|set up|create|destroy|teardown|tear down) network for (?:sandbox|pod|container)` +
 				`|[Nn]etworkPlugin cni failed to (?:set up|teardown) pod` +
 				`|no IP addresses available in` +
 				`|[Ff]ailed to (?:allocate|assign|request).*\bIP(?:v[46])?\b(?: address)?` +
@@ -29,7 +29,7 @@ func networkRules() []Rule {
 		{
 			Kind: problem.IptablesFailure, Sources: KubeProxy | Kubelet | Docker | Other,
 			Pattern: `[Ff]ailed to execute ip6?tables-(?:save|restore)` +
-				`|[Ff]ailed to ensure (?:that )?(?:\w+ )?chain` +
+				`|[Ff]ailed to ensure (?:(?:that )?(?:\w+ )?chain|marking rule|rule to )` +
 				`|[Ee]rror creating ip ?set|[Ff]ailed to make sure ip ?set` +
 				`|holding the xtables lock` +
 				`|nftables sync failed` +
@@ -39,7 +39,8 @@ func networkRules() []Rule {
 		{
 			// CoreDNS asks upstream in vain; the address behind -> is who did not answer.
 			Kind: problem.DNSFailure, Name: "upstream", Sources: CoreDNS | Pod,
-			Pattern: `read udp \S+->(?P<upstream>\S+):53: (?:i/o timeout|read: (?:connection refused|no route to host))`,
+			Pattern: `(?:read|write|dial) (?:udp|tcp) (?:\S+->)?(?P<upstream>\S+):53: (?:i/o timeout` +
+				`|(?:read|write|connect): (?:connection (?:refused|timed out)|no route to host|network is unreachable|operation not permitted))`,
 			Message: "the DNS server {upstream} does not answer",
 		},
 		{

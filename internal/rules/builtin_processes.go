@@ -41,5 +41,6 @@ const noFork = `fork/exec \S+: [Rr]esource temporarily unavailable` +
 	`|fork of (?:unprivileged )?child failed` +
 	`|pthread_create failed` +
 	`|can't start new thread` + // Python
-	`|error: fork: Cannot fork` +
+	`|error: fork: Cannot fork|\b(?:[Cc]an't|Cannot) fork\W*$` + // the second is shells'
+	`|Cannot create \w*(?: GC)? thread\. Out of system resources` + // the JVM
 	`|unable to create (?:new )?native thread`

@@ -28,6 +28,12 @@ func runtimeRules() []Rule {
 			Message: "the container runtime's unit {unit} has failed",
 		},
 		{
+			// docker since 18.09 says the second without logrus.
+			Kind: problem.RuntimeDown, Name: "fatal", Sources: Docker | CRIO, Sure: true,
+			Pattern: `level=fatal msg="?(?P<text>.+?)"?$|^failed to start daemon: (?P<text>.+)`,
+			Message: "the container runtime gave up: {text}",
+		},
+		{
 			// kubelet's client of the runtime, structured and before 1.20.
 			Kind: problem.RuntimeDeadlineExceeded, Name: "client", Sources: Kubelet,
 			Pattern: `\b(?P<call>[A-Z]\w+)(?: ` + quote + `\w+` + quote + `)?(?: with filter.*)? from (?:runtime|image) service failed.*` + deadline,
@@ -42,13 +48,16 @@ func runtimeRules() []Rule {
 			Message: "calls of {call} to the container runtime run into their deadline",
 		},
 		{
-			// dockershim, cri-dockerd, and kubelet's and the runtime's own work with a sandbox.
+			// dockershim, cri-dockerd, and kubelet's and the runtime's own work with a sandbox;
+			// the last is CRI-O's.
 			Kind: problem.RuntimeDeadlineExceeded, Name: "docker", Sources: Kubelet | Runtimes,
 			Pattern: `[Oo]peration timeout: context deadline exceeded` +
 				`|[Ff]ailed to (?:create|start|stop|remove|list|get) (?:pod |sandbox |container)?.*(?:sandbox|container|pod)s?\b.*` + deadline +
 				`|GenericPLEG: Unable to retrieve pods.*` + deadline +
 				`|[Cc]ontainer runtime (?:sanity|status) check failed.*` + deadline +
-				`|Handler for (?:GET|POST|DELETE) /\S+ returned error: .*` + deadline,
+				`|(?:[Cc]ontainer garbage collection failed|getKubeletContainers failed|[Ff]ailed to update image list).*` + deadline +
+				`|Handler for (?:GET|POST|DELETE) /\S+ returned error: .*` + deadline +
+				`|context was either canceled or the deadline was exceeded: ` + deadline,
 			Exclude: slowElsewhere,
 			Message: "calls to the container runtime run into their deadline",
 		},
@@ -74,8 +83,9 @@ func runtimeRules() []Rule {
 				`|[Ff]ailed to kill (?:container|all|the|init|shim|task|pod|process|` + quote + `?[0-9a-f]{12,})` +
 				`|[Kk]ill container failed|KillContainerError` +
 				`|tried to kill container, but did not receive an exit event` +
-				`|waiting for container .* to be killed.*` + deadline +
-				`|(?:rootfs|root filesystem|/merged|/overlay2?/|/aufs/|/devicemapper/).*: device or resource busy|[Ff]ailed to remove device .*: Device is Busy`,
+				`|waiting for container .* to be killed` +
+				`|handle (?:container|sandbox|pod sandbox) TaskExit event: failed to stop` +
+				`|(?:rootfs|root filesystem|/merged|/overlay2?/|/aufs/|/devicemapper/|[Ff]ailed to remove device ).*: [Dd]evice (?:or resource busy|is Busy)`,
 			Exclude: `code = NotFound|[Nn]o such container|no running task found|process already finished`, // it has ended meanwhile
 			Message: "a container cannot be ended or removed[ ({pod})]", Subject: "{pod}",
 		},

@@ -94,6 +94,7 @@ func storageRules() []Rule {
 				`|AttachVolume\.Attach failed` +
 				`|DetachVolume\.Detach failed` +
 				`|[Vv]olumes?\b.*timed out waiting for (?:the condition|external-attacher)` +
+				`|timeout expired waiting for volumes` +
 				`|/(?:volumes|plugins|mount|globalmount)/?[^:]*: (?:device or resource busy|target is busy)`,
 			Exclude: `Multi-Attach|failed to sync (?:configmap|secret) cache`,
 			Subject: "{pod}",

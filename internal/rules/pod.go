@@ -60,8 +60,8 @@ var podShapes = []podShape{
 	{[]string{"pod=", "pods="}, regexp.MustCompile(`\bpods?=\[?\\*"(` + label + `)/(` + label + `)\\*"`), 1, 2, 0},
 	// containerd.
 	{[]string{sandbox}, regexp.MustCompile(`PodSandboxMetadata\{Name:(` + label + `),Uid:([-\w]+),Namespace:(` + label + `),`), 3, 1, 2},
-	// docker's container names and CRI-O's.
-	{[]string{"k8s_"}, regexp.MustCompile(`\bk8s_[-\w.]+?_(` + label + `)_(` + label + `)_` + uid + `_\d+`), 2, 1, 3},
+	// docker's container names and CRI-O's, whose sandboxes' names have no container.
+	{[]string{"k8s_"}, regexp.MustCompile(`\bk8s_(?:[-\w.]+?_)??(` + label + `)_(` + label + `)_` + uid + `_\d+`), 2, 1, 3},
 	// Names that containerd reserves.
 	{[]string{"reserve"}, regexp.MustCompile(`name \\*"(?:` + label + `_)?(` + label + `)_(` + label + `)_` + uid + `_\d+\\*"`), 2, 1, 3},
 	// klog before 1.20.

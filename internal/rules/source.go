@@ -104,8 +104,9 @@ func BuiltinUnits() Units {
 	return Units{
 		"kubelet": Kubelet, "hyperkube": Kubelet | KubeProxy, "kubelet-wrapper": Kubelet,
 		"origin-node": Kubelet | KubeProxy, "atomic-openshift-node": Kubelet | KubeProxy,
-		"snap.kubelet-eks.daemon": Kubelet, "snap.k8s.kubelet": Kubelet,
-		"kube-proxy": KubeProxy, "snap.k8s.kube-proxy": KubeProxy, snap + "proxy": KubeProxy,
+		"kubenswrapper":           Kubelet, // OpenShift's
+		"snap.kubelet-eks.daemon": Kubelet, "snap.k8s.kubelet": Kubelet, "snap.kubelet.daemon": Kubelet,
+		"kube-proxy": KubeProxy, "snap.k8s.kube-proxy": KubeProxy, "snap.kube-proxy.daemon": KubeProxy, snap + "proxy": KubeProxy,
 
 		"k3s": allInOne, "k3s-server": allInOne, "k3s-agent": allInOne,
 		"rke2": allInOne, "rke2-server": allInOne, "rke2-agent": allInOne,
@@ -146,6 +147,9 @@ func (u Units) expanded() Units {
 	for name, s := range u {
 		if !strings.Contains(name, ".service") {
 			all[name+service] = s
+		}
+		if tag, ok := strings.CutPrefix(name, "snap."); ok { // by which the snap's program logs
+			all[tag] = s
 		}
 	}
 	return all

@@ -16,6 +16,7 @@ func clockKinds() []Definition {
 			Kind: ClockJumped, Condition: ClockFault,
 			Scope: NodeScope, Severity: Critical, Sources: Level | Log,
 			Logs:    Count{N: 1, Within: 5 * time.Minute},
+			Confirm: true, // systemd and journald tell of the smallest leap as well
 			Summary: "The node's clock was set forward or back by seconds or more.",
 			Meaning: "Leases, tokens and certificates become invalid or seem not yet valid, timers of kubelet fire early " +
 				"or late, and log lines get the wrong time. The node may become NotReady.",
@@ -25,7 +26,8 @@ func clockKinds() []Definition {
 				"date -u; cat /proc/uptime",
 			},
 			LookAlike: "A suspended or migrated VM: the clock that counts suspended time moves along, so that is not a jump. " +
-				"Time zone and daylight saving do not touch it.",
+				"Time zone and daylight saving do not touch it. Older systemd logs each time that the clock is " +
+				"set, if only by milliseconds.",
 			Remedy: "Compare with another node. If the time is wrong now, mend the NTP configuration or the hypervisor's " +
 				"time sync (use one of them, not both); if it is right now, restart what still complains, kubelet " +
 				"first.",

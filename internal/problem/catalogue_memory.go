@@ -106,7 +106,8 @@ func memoryKinds() []Definition {
 				"grep -E 'MemAvailable|MemFree|SUnreclaim' /proc/meminfo",
 			},
 			LookAlike: "Single failures of order 0 in interrupt context, which drivers retry (ten of them in ten minutes are " +
-				"needed), and SLUB lines of a memory cgroup: that is one container's limit.",
+				"needed). Those with __GFP_NORETRY, whose caller does without, and with GFP_DMA, of 16 MiB. SLUB lines of " +
+				"which the next names a cache with a cgroup's id, \"kmalloc-64(123:…)\": that is one container's limit.",
 			Remedy: "Order 1 and above: the memory is fragmented, see MemoryFragmented. Order 0: raise vm.min_free_kbytes " +
 				"and reserve more memory for the system (systemReserved).",
 			Next: "dmesg -T | grep -A3 -E 'page allocation failure|SLUB: Unable' | tail -20",

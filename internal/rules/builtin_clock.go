@@ -13,10 +13,12 @@ func clockRules() []Rule {
 			Message: "the system's clock was set",
 		},
 		{
-			// chronyd, ntpd.
+			// chronyd, which also tells of leaps that it did not make; ntpd old and new,
+			// NTPsec, ntpdate.
 			Kind: problem.ClockJumped, Name: "ntp", Sources: Systemd,
-			Pattern: `System clock was stepped by (?P<seconds>[-+]?\d+)|System clock wrong by|\btime reset [-+]\d+|\bstep time server`,
-			Exclude: `by [-+]?[0-4]\.\d+ s|reset [-+][0-4]\.\d+ s|offset [-+]?[0-4]\.\d+ s`,
+			Pattern: `System clock was stepped by (?P<seconds>[-+]?\d+)|System clock wrong by|(?:Forward|Backward) time jump detected` +
+				`|\btime reset [-+]\d|\btime set [-+]\d|\bclock_step [-+]\d+|\btime stepped by|\bstep time server`,
+			Exclude: `\b(?:by|set|reset|clock_step|offset) [-+]?[0-4]\.\d`,
 			Touches: []string{"node"},
 			Message: "the system's clock was set[ by {seconds} s]",
 		},

@@ -31,10 +31,13 @@ func kernelRules() []Rule {
 			Message: "a CPU did not come out of the kernel (RCU stall)",
 		},
 		{
-			// "traps: x[1] general protection fault ip:…" is a user's program.
+			// "traps: x[1] general protection fault ip:…" is a user's program. Nothing dies of
+			// a topology or a counter that is wrong (kernel/sched/topology.c, kernel/fork.c).
 			Kind: problem.KernelOops, Sources: Kernel,
-			Pattern: `\bBUG: |\bkernel BUG at |\bOops: |general protection fault(?:, probably|: [0-9a-f]{4})|Unable to handle kernel |Internal error: |(?:divide error|invalid opcode|stack segment): 0000 \[#\d+\]`,
-			Exclude: `soft lockup|workqueue lockup|traps: |\bip:[0-9a-f]+ sp:|[Cc]ommand line:`,
+			Pattern: `\bBUG: |\bkernel BUG at |\bOops: |general protection fault(?:, probably|: [0-9a-f]{4})|Unable to handle kernel ` +
+				`|Internal error: .*\[#\d+\]|(?:divide error|invalid opcode|stack segment): 0000 \[#\d+\]|\bKernel panic - not syncing`,
+			Exclude: `soft lockup|workqueue lockup|traps: |\bip:[0-9a-f]+ sp:|[Cc]ommand line:` +
+				`|BUG: (?:arch topology|Bad rss-counter|non-zero pgtables_bytes)`,
 			Message: "the kernel met a fault of its own",
 		},
 		{
@@ -49,9 +52,10 @@ func kernelRules() []Rule {
 			Message: "a machine check that could not be corrected",
 		},
 		{
-			// drivers/edac: UE is uncorrected, CE corrected.
+			// drivers/edac: UE is uncorrected, CE corrected. mm/memory-failure.c, where
+			// older kernels say MCE.
 			Kind: problem.HardwareError, Name: "memory", Sources: Kernel,
-			Pattern: `EDAC .*: \d+ UE |Memory failure: 0x[0-9a-f]+: `, Exclude: `already hardware poisoned`,
+			Pattern: `EDAC .*: \d+ UE |\b(?:Memory failure:|MCE) 0x[0-9a-f]+: `, Exclude: `already hardware poisoned`,
 			Message: "memory has an error that could not be corrected",
 		},
 		{
@@ -68,6 +72,13 @@ func kernelRules() []Rule {
 			Pattern: `NVRM: Xid \((?:PCI:)?(?P<pci>[0-9a-fA-F:.]+)\): (?P<xid>48|63|64|74|79|92|94|95|119),`,
 			Subject: "GPU {pci}",
 			Message: "the GPU {pci} reported Xid {xid}",
+		},
+		{
+			// A driver that finds it gone when it is loaded has no Xid for that.
+			Kind: problem.HardwareError, Name: "gpu lost", Sources: Kernel,
+			Pattern: `NVRM: (?:The NVIDIA )?GPU (?P<pci>[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})\.\d[^,]*fallen off the bus`,
+			Subject: "GPU {pci}",
+			Message: "the GPU {pci} does not answer any more",
 		},
 		{
 			// net/core/dev.c.

@@ -60,7 +60,7 @@ func limitRules() []Rule {
 
 // noInotify is how programs say that inotify refused them: Go's libraries, C's and
 // systemd, then Fluent Bit, Java and .NET, Python's watchdog, Node.js.
-const noInotify = `(?:[Ii]notify\w*|fsnotify|directory watch|watchers?)(?:| .*): (?:[Nn]o space left on device|[Tt]oo many open files)` +
+const noInotify = `(?:[Ii]notify\w*(?:\([^)]*\))?|fsnotify|directory watch|\bto watch|watchers?)(?:| .*): (?:[Nn]o space left on device|[Tt]oo many open files)` +
 	`|inotify_init1? [Tt]oo many open files` +
 	`|inotify\.c:\d+ errno=(?:24|28)\]` +
 	`|[Ii]notify.*user limit|[Uu]ser limit (?:\(\d+\) )?(?:on|of) (?:the )?(?:total )?(?:number of )?inotify` +

@@ -56,13 +56,16 @@ func memoryRules() []Rule {
 		},
 		{
 			Kind: problem.NodeOOM, Name: "killed", Sources: Kernel,
-			Pattern: `\bOut of memory(?: and no killable processes|: Kill(?:ed)? (?:` + killed + `|process))`,
+			Pattern: `\bOut of memory(?: and no killable processes|(?: \(oom_kill_allocating_task\))?: Kill(?:ed)? (?:` + killed + `|process))`,
 			Message: "the node ran out of memory[ and the kernel killed {process}]", Touches: []string{"node"},
 		},
 		{
-			// mm/page_alloc.c; before 3.x the order stood behind a full stop.
+			// mm/page_alloc.c; before 3.x the order stood behind a full stop. Who asks with
+			// __GFP_NORETRY does without (include/linux/gfp_types.h), and the 16 MiB of
+			// GFP_DMA are no matter of the node's memory.
 			Kind: problem.PageAllocationFailure, Name: "blocks", Sources: Kernel,
 			Pattern: `(?:(?P<task>\S{1,20}): )?page allocation failure[:.] order:(?P<order>[1-9]\d*)`,
+			Exclude: `__GFP_NORETRY|GFP_DMA[|)]`,
 			Message: "the kernel found no contiguous memory of order {order}[ for {task}]",
 		},
 		{
@@ -73,11 +76,19 @@ func memoryRules() []Rule {
 			Message: "the kernel found no free page, again and again",
 		},
 		{
-			// mm/slub.c. A cache with a memory cgroup's suffix, "kmalloc-64(123:ID)", is
-			// at that container's limit.
+			// mm/slub.c, mm/slab.c: the line behind "SLUB: Unable to allocate memory". Before
+			// 5.9 a cache with a memory cgroup's suffix, "kmalloc-64(123:ID)", was at that
+			// container's limit.
 			Kind: problem.PageAllocationFailure, Name: "slab", Sources: Kernel,
-			Pattern: `SLUB: Unable to allocate memory on (?:node|CPU)`, Exclude: `cache: \S+\(\d+:`,
-			Message: "the kernel's slab allocator found no memory",
+			Pattern: `\bcache: (?P<cache>[^\s(,]+), object size: \d+,`,
+			Message: "the kernel's slab allocator found no memory for {cache}",
+		},
+		{
+			// fs/xfs/kmem.c, after each hundred attempts. A few bytes are missing at a memory
+			// cgroup's limit as well, many only for want of contiguous memory.
+			Kind: problem.PageAllocationFailure, Name: "xfs", Sources: Kernel,
+			Pattern: `XFS: (?P<task>.{1,15}?)\(\d+\) possible memory allocation deadlock size (?P<bytes>\d{5,}) in `,
+			Message: "XFS found no contiguous memory of {bytes} bytes for {task}, again and again",
 		},
 		{
 			// runc, containerd, kubelet, systemd. The same errors of cgroup.procs are an

@@ -21,10 +21,10 @@ func storageRules() []Rule {
 		},
 		{
 			// ext4 (newer kernels write a small r), FAT, JFS, btrfs; and ext4 and XFS, which
-			// shut down.
+			// shut down. Older XFS that is shut down says so every 30 s.
 			Kind: problem.ReadonlyFilesystem, Name: "fault", Sources: Kernel,
 			Pattern: `(?:\((?:device )?(?P<device>` + device + `)[^)]*\).*?)?(?:[Rr]emounting (?:filesystem|fs) (?:as )?read-only|set read-only|forced readonly` +
-				`|[Ss]hutting down filesystem|[Ff]ilesystem has been shut down|shut down requested)`,
+				`|[Ss]hutting down filesystem|[Ff]ilesystem has been shut down|shut down requested|xfs_log_force: error -?5 returned)`,
 			Subject: "{device}",
 			Message: "the kernel made the file system [on {device} ]read-only or shut it down",
 		},
@@ -49,7 +49,8 @@ func storageRules() []Rule {
 		{
 			Kind: problem.FilesystemCorruption, Name: "btrfs", Sources: Kernel,
 			Pattern: `BTRFS:? (?:error|critical|warning) \(device (?P<device>` + device + `)[^)]*\):? .*` +
-				`(?:corrupt|bad tree block|csum failed|checksum|parent transid verify failed|errno=-(?:5|117)\b)`, Subject: "{device}",
+				`(?:corrupt|bad tree block|csum failed|checksum|parent transid verify failed|unable to fixup|errno=-(?:5|117)\b)`, Subject: "{device}",
+			Exclude: `corrupt 0, gen 0`, // of a device's errors: it failed to read or write
 			Message: "btrfs found an error in its structures on {device}",
 		},
 		{

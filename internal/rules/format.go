@@ -115,7 +115,7 @@ func cutDocker(line []byte) (time.Time, []byte, bool) {
 	return at, message, message != nil
 }
 
-// cutSyslog cuts the date and the host off. What is left begins with the tag.
+// cutSyslog cuts the date and the host, if there is one, off. What is left begins with the tag.
 func cutSyslog(line []byte, now time.Time) (time.Time, []byte, bool) {
 	if rest, ok := cutPriority(line); ok {
 		line = rest
@@ -124,11 +124,15 @@ func cutSyslog(line []byte, now time.Time) (time.Time, []byte, bool) {
 	if !ok {
 		return time.Time{}, nil, false
 	}
-	_, rest, ok := bytes.Cut(line[dateLen+1:], []byte{' '}) // the host
-	if !ok || !hasTag(rest) {
+	rest := line[dateLen+1:]
+	host, tag, ok := bytes.Cut(rest, []byte{' '})
+	if string(host) == "kernel:" || bytes.HasSuffix(host, []byte("]:")) { // journalctl --no-hostname
+		return t, rest, true
+	}
+	if !ok || !hasTag(tag) {
 		return time.Time{}, nil, false
 	}
-	return t, rest, true
+	return t, tag, true
 }
 
 // cutDate reads the date at the beginning of a syslog line, "Nov 22 10:00:00" or

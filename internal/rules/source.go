@@ -126,7 +126,7 @@ func BuiltinUnits() Units {
 		"runc": Runtimes, "crun": Runtimes,
 
 		"kernel": Kernel, "kern": Kernel,
-		"systemd": Systemd, "systemd-journald": Systemd, "systemd-journal": Systemd, "systemd-timesyncd": Systemd, "chronyd": Systemd, "ntpd": Systemd,
+		"systemd": Systemd, "systemd-journald": Systemd, "systemd-journal": Systemd, "systemd-timesyncd": Systemd, "chronyd": Systemd, "ntpd": Systemd, "ntpdate": Systemd,
 		"init.scope": Systemd,
 
 		"coredns": CoreDNS | Pod, "kube-dns": CoreDNS | Pod, "kubedns": CoreDNS | Pod, "dnsmasq": CoreDNS | Pod,

@@ -202,7 +202,7 @@ func networkKinds() []Definition {
 			Scope: NodeScope, Severity: Critical, Sources: Log,
 			Logs:    Count{N: 3, Within: 5 * time.Minute},
 			Causes:  []Edge{{Kind: ForkRefused}},
-			Summary: "kube-proxy or the network plugin cannot write its iptables rules or ip sets.",
+			Summary: "kube-proxy or the network plugin cannot write its iptables rules, ip sets or IPVS services.",
 			Meaning: "The rules stay as they were: services that change stop working on this node, and new pods may get no " +
 				"port mapping or policy.",
 			Evidence: []string{

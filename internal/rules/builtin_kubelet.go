@@ -117,7 +117,7 @@ func kubeletRules() []Rule {
 				`|[Ff]ailed to ensure (?:node )?lease exists` +
 				`|\b[Nn]odes? (?:` + quote + `|')[-.\w]+(?:` + quote + `|') not found` +
 				`|https://[^\s"\\]+/apis?/[^\s"\\]*` + quote + `?: (?:(?:proxyconnect tcp: )?dial tcp|net/http: (?:TLS handshake timeout|request canceled)|context deadline exceeded|(?:unexpected )?EOF|http2: |read tcp|write tcp|x509: )` +
-				`|(?:ListAndWatch|Failed to (?:list|watch)).*(?:dial tcp|: Unauthorized)` +
+				`|(?:ListAndWatch|Failed to (?:list|watch)).*(?:dial tcp|: Unauthorized|system:anonymous)` +
 				`|cannot create certificate signing request|No valid client certificate is found but the server is not responsive`,
 			Exclude: `[Pp]robe|port-?forward|[Ww]ebhook`,
 			Message: "kubelet cannot reach the API server",

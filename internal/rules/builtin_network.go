@@ -17,7 +17,7 @@ func networkRules() []Rule {
 				`|no IP addresses available in` +
 				`|[Ff]ailed to (?:allocate|assign|request).*\bIP(?:v[46])?\b(?: address)?` +
 				`|failed to create pod network sandbox` +
-				`|[Ee]rror (?:adding|removing|deleting) (?:pod )?\S+ (?:to|from) (?:CNI )?network`,
+				`|[Ee]rror (?:adding|removing|deleting) (?:(?:pod )?\S+ (?:to|from) (?:CNI )?)?network`,
 			Message: "the network plugin could not set a sandbox up[ for {pod}]",
 		},
 		{
@@ -30,11 +30,11 @@ func networkRules() []Rule {
 			Kind: problem.IptablesFailure, Sources: KubeProxy | Kubelet | Docker | Other,
 			Pattern: `[Ff]ailed to execute ip6?tables-(?:save|restore)` +
 				`|[Ff]ailed to ensure (?:(?:that )?(?:\w+ )?chain|marking rule|rule to )` +
-				`|[Ee]rror creating ip ?set|[Ff]ailed to make sure ip ?set` +
+				`|[Ee]rror creating ip ?set|[Ff]ailed to make sure ip ?set|[Ff]ailed to add IPVS service` +
 				`|holding the xtables lock` +
 				`|nftables sync failed` +
 				`|[Ff]ailed to [Pp]rogram (?:FILTER|NAT) chain|[Ii]ptables failed: `,
-			Message: "iptables rules or ip sets cannot be written", Touches: []string{"node"},
+			Message: "iptables rules, ip sets or IPVS services cannot be written", Touches: []string{"node"},
 		},
 		{
 			// CoreDNS asks upstream in vain; the address behind -> is who did not answer.

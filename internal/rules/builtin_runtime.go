@@ -18,7 +18,7 @@ func runtimeRules() []Rule {
 			Pattern: `container runtime is down` +
 				`|Cannot connect to the Docker daemon` +
 				`|` + runtimeSocket + `\\*"?:? ?.*(?:connection refused|no such file or directory)`,
-			Exclude: `Registration of the|container factory|\brkt\b`,
+			Exclude: `Registration of the|container factory|CRI-O not connected|\brkt\b`, // cAdvisor looks for each
 			Message: "the container runtime cannot be reached",
 		},
 		{

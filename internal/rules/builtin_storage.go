@@ -89,7 +89,7 @@ func storageRules() []Rule {
 		{
 			Kind: problem.VolumeOperationStuck, Sources: Kubelet,
 			Pattern: `[Uu]nable to (?:attach or )?mount volumes(?: for pod)?\b` +
-				`|UnmountVolume\.TearDown failed` +
+				`|UnmountVolume\.(?:TearDown|NewUnmounter) failed` +
 				`|UnmountDevice failed` +
 				`|MountVolume\.WaitForAttach failed` +
 				`|AttachVolume\.Attach failed` +

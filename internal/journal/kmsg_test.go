@@ -1,9 +1,15 @@
 package journal
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestParseKmsg(t *testing.T) {
@@ -22,6 +28,8 @@ func TestParseKmsg(t *testing.T) {
 		{"6,339;x", false, 0, 0, false, ""},
 		{"x,1,2,-;y", false, 0, 0, false, ""},
 		{"6,1,2,-", false, 0, 0, false, ""},
+		{"6,x,2,-;y", false, 0, 0, false, ""},
+		{"6,1,x,-;y", false, 0, 0, false, ""},
 	} {
 		seq, r, ok := parseKmsg([]byte(tc.raw))
 		if ok != tc.ok || seq != tc.seq || r.Boot != tc.boot || r.Kernel != tc.kernel || string(r.Message) != tc.text {
@@ -33,6 +41,50 @@ func TestParseKmsg(t *testing.T) {
 func FuzzParseKmsg(f *testing.F) {
 	f.Add([]byte("6,339,5140900,-;NET: Registered\n SUBSYSTEM=pci\n"))
 	f.Fuzz(func(_ *testing.T, raw []byte) { parseKmsg(raw) })
+}
+
+// TestKmsgGoesOn after the record that was read last, and counts what was overwritten
+// since. A pipe of packets stands for the device: each read gets one record.
+func TestKmsgGoesOn(t *testing.T) {
+	for _, tc := range []struct {
+		after, lost, last uint64
+		want              []string
+	}{
+		{0, 2, 9, []string{"four", "five", "six", "nine"}},
+		{5, 2, 9, []string{"six", "nine"}},
+		{2, 3, 9, []string{"four", "five", "six", "nine"}},
+		{9, 0, 9, nil},
+	} {
+		var p [2]int
+		if err := unix.Pipe2(p[:], unix.O_DIRECT|unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+		r, w := os.NewFile(uintptr(p[0]), "r"), os.NewFile(uintptr(p[1]), "w")
+		defer func() { _ = errors.Join(r.Close(), w.Close()) }()
+		k, err := OpenKmsg(fmt.Sprintf("/proc/self/fd/%d", p[0]), tc.after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer k.Close()
+		if k.Last() != tc.after {
+			t.Errorf("after %d: the last was %d before the first read", tc.after, k.Last())
+		}
+		for _, record := range []string{"6,4,1,-;four", "6,5,1,-;five", "no record", "6,6,1,-;six", "6,9,1,-;nine"} {
+			if _, err := w.WriteString(record); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got []string
+		if err := k.Poll(func(r *Record) { got = append(got, string(r.Message)) }); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got, tc.want) || k.Lost != tc.lost || k.Last() != tc.last {
+			t.Errorf("after %d: %q, %d lost, the last is %d", tc.after, got, k.Lost, k.Last())
+		}
+	}
+	if _, err := OpenKmsg(filepath.Join(t.TempDir(), "none"), 0); err == nil {
+		t.Error("a device that is not there was opened")
+	}
 }
 
 // TestKmsgReal reads this machine's own kernel log, and goes on where it stopped.

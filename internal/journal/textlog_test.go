@@ -182,7 +182,9 @@ func TestStamp(t *testing.T) {
 	for _, tc := range []struct{ line, want string }{
 		{"2025-12-31T23:59:58.5Z host x", "2025-12-31T23:59:58.5Z"},
 		{"2025-12-31T23:59:58.123456+01:00 host x", "2025-12-31T22:59:58.123456Z"},
+		{"2025-12-31T23:59:58Z host x", "2025-12-31T23:59:58Z"},
 		{"Dec 31 23:59:58 host kernel: x", "2025-12-31T23:59:58Z"},
+		{"Jan  1 13:30:00 a clock or zone ahead of ours", "2026-01-01T13:30:00Z"},
 		{"Jan  1 00:10:00 host kernel: x", "2026-01-01T00:10:00Z"},
 		{"E1231 23:59:58.000001    1 x.go:1] y", "2025-12-31T23:59:58.000001Z"},
 		{"no time at all", ""},

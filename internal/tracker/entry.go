@@ -70,7 +70,7 @@ func (s *streak) add(from time.Duration) {
 }
 
 func (s streak) lasted(p problem.Persist, now time.Duration) bool {
-	return s.Runs > 0 && s.Runs >= p.Runs && now-s.From >= p.For
+	return s.Runs >= p.Runs && now-s.From >= p.For
 }
 
 // wrong takes in a verdict; first: of the first run that decided its kind.
@@ -93,7 +93,7 @@ func (e *entry) wrong(v problem.Verdict, begun time.Duration, first bool) {
 }
 
 func (e *entry) fine(begun time.Duration) {
-	if e.Lines > 0 && e.Claim.LogOnly && !e.Confirmed {
+	if e.Claim.LogOnly && !e.Confirmed {
 		e.unknown(problem.NotApplicable, "no probe can see it")
 		return
 	}
@@ -159,14 +159,13 @@ func (e *entry) resolve(at time.Duration) {
 		return
 	}
 	e.forgetLines()
-	e.Claimed = false
 	if e.Level == problem.Fine {
 		e.Fines = clearRuns
 	}
 }
 
 func (e *entry) forgetLines() {
-	e.Lines, e.Windows, e.Claim, e.Confirmed = 0, nil, problem.Claim{}, false
+	e.Lines, e.Windows, e.Claim, e.Claimed, e.Confirmed = 0, nil, problem.Claim{}, false, false
 }
 
 // settle decides whether the problem stands.
@@ -179,7 +178,7 @@ func (e *entry) settle(now time.Duration, def problem.Definition, decided, immed
 		if e.Active {
 			e.Ended = now
 		}
-		e.Active, e.Claimed, e.Severity, e.Below = false, false, 0, 0
+		e.Active, e.Severity, e.Below = false, 0, 0
 		e.forgetLines()
 	}
 }
@@ -191,7 +190,7 @@ func (e *entry) wanted(now time.Duration, def problem.Definition, decided, immed
 	var since time.Duration
 	if e.Level == problem.Wrong {
 		switch {
-		case immediate, e.Crit.lasted(def.Crit, now) && e.Verdict.Severity == problem.Critical:
+		case immediate, e.Verdict.Severity == problem.Critical && e.Crit.lasted(def.Crit, now):
 			sev, since = e.Verdict.Severity, e.Wrong.From
 		case e.Wrong.lasted(def.Warn, now):
 			sev, since = min(e.Verdict.Severity, problem.Warning), e.Wrong.From

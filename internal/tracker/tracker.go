@@ -86,7 +86,7 @@ func (t *Tracker) Observe(r problem.Report) {
 	first := map[problem.Kind]bool{}
 	for _, k := range r.Kinds {
 		first[k] = t.kinds[k] == nil || !t.kinds[k].Decided
-		t.observeKind(k, r, byKey)
+		t.observeKind(k, r, byKey, anyWrong[k])
 	}
 	for id, e := range t.entries {
 		if !slices.Contains(r.Kinds, id.Kind) {
@@ -97,7 +97,7 @@ func (t *Tracker) Observe(r problem.Report) {
 		switch {
 		case ks == nil:
 			e.unknown(problem.NotApplicable, r.Err.Error())
-		case seen && v.State == problem.Wrong:
+		case v.State == problem.Wrong:
 			e.wrong(v, r.Begun, first[id.Kind])
 		case seen:
 			e.unknown(v.State, v.Message)
@@ -161,7 +161,7 @@ func (t *Tracker) admit(kind problem.Kind, subject string) key {
 	return id
 }
 
-func (t *Tracker) observeKind(k problem.Kind, r problem.Report, verdicts map[key]problem.Verdict) {
+func (t *Tracker) observeKind(k problem.Kind, r problem.Report, verdicts map[key]problem.Verdict, anyWrong bool) {
 	ks := t.kinds[k]
 	if ks == nil {
 		ks = &kindState{LastGood: r.Begun}
@@ -169,7 +169,7 @@ func (t *Tracker) observeKind(k problem.Kind, r problem.Report, verdicts map[key
 	}
 	ks.Probe, ks.Period = r.Probe, r.Period
 	var notApplicable *problem.NotApplicableError
-	whole := verdicts[key{Kind: k}]
+	whole, unknown := verdicts[key{Kind: k}], firstUnknown(k, verdicts)
 	switch {
 	case errors.As(r.Err, &notApplicable) && notApplicable.LogsTell:
 		delete(t.kinds, k) // no probe decides it
@@ -181,10 +181,10 @@ func (t *Tracker) observeKind(k problem.Kind, r problem.Report, verdicts map[key
 		return
 	case whole.State == problem.NotApplicable:
 		ks.State, ks.Reason = problem.NotApplicable, whole.Message
-	case anyOf(k, verdicts, problem.Wrong):
+	case anyWrong:
 		ks.State, ks.Reason = problem.Wrong, ""
-	case anyOf(k, verdicts, problem.Unknown):
-		ks.State, ks.Reason = problem.Unknown, reasonOf(k, verdicts)
+	case unknown != nil:
+		ks.State, ks.Reason = problem.Unknown, unknown.Message
 		return
 	case r.Result.Partial != "" && (!ks.Decided || ks.State == problem.Unknown):
 		ks.State, ks.Reason = problem.Unknown, "seen only in part: "+r.Result.Partial
@@ -198,25 +198,16 @@ func (t *Tracker) observeKind(k problem.Kind, r problem.Report, verdicts map[key
 	ks.LastGood, ks.Decided = r.Ended, true
 }
 
-func anyOf(k problem.Kind, verdicts map[key]problem.Verdict, s problem.State) bool {
-	for id, v := range verdicts {
-		if id.Kind == k && v.State == s {
-			return true
-		}
-	}
-	return false
-}
-
-// reasonOf picks the unknown verdict with the first subject, so that the reason
+// firstUnknown is the unknown verdict with the first subject, so that the reason
 // does not change from run to run.
-func reasonOf(k problem.Kind, verdicts map[key]problem.Verdict) string {
-	best, reason, found := "", "", false
+func firstUnknown(k problem.Kind, verdicts map[key]problem.Verdict) *problem.Verdict {
+	var first *problem.Verdict
 	for id, v := range verdicts {
-		if id.Kind == k && v.State == problem.Unknown && (!found || id.Subject < best) {
-			best, reason, found = id.Subject, v.Message, true
+		if id.Kind == k && v.State == problem.Unknown && (first == nil || v.Subject < first.Subject) {
+			first = &v
 		}
 	}
-	return reason
+	return first
 }
 
 // Match takes in what a log line claims, at the boot time of the line itself.

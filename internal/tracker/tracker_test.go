@@ -13,6 +13,7 @@ import (
 
 const (
 	held  problem.Kind = "Held"  // warning after 15 min, critical after 3 runs
+	grows problem.Kind = "Grows" // warning at once, critical after 3 runs
 	both  problem.Kind = "Both"  // needs fine and quiet
 	plain problem.Kind = "Plain" // at once; one line
 )
@@ -21,6 +22,7 @@ func catalogue(t *testing.T) *problem.Catalogue {
 	t.Helper()
 	c, err := problem.NewCatalogue([]problem.Definition{
 		{Kind: held, Scope: problem.NodeScope, Severity: problem.Critical, Warn: problem.Persist{For: 15 * time.Minute}, Crit: problem.Persist{Runs: 3}},
+		{Kind: grows, Scope: problem.NodeScope, Severity: problem.Critical, Crit: problem.Persist{Runs: 3}},
 		{Kind: both, Scope: problem.NodeScope, Severity: problem.Critical, NeedsBoth: true, Logs: problem.Count{N: 2, Within: time.Minute}},
 		{Kind: plain, Scope: problem.NodeScope, Severity: problem.Warning, Logs: problem.Count{N: 1, Within: 5 * time.Minute}},
 	})
@@ -61,6 +63,8 @@ func TestHysteresis(t *testing.T) {
 	}{
 		{"critical only in the third run", held, []problem.Severity{c, c, c}, []problem.Severity{0, 0, c}},
 		{"a dip begins the count anew", held, []problem.Severity{c, c, 0, c, c, c}, []problem.Severity{0, 0, 0, 0, 0, c}},
+		{"a dip does not end what stands", held, []problem.Severity{c, c, c, 0, c, c, 0, 0}, []problem.Severity{0, 0, c, c, c, c, c, 0}},
+		{"nor make it milder", grows, []problem.Severity{c, c, c, 0, c, c, c}, []problem.Severity{w, w, c, c, c, c, c}},
 		{"one fine run does not clear, two do", plain, []problem.Severity{w, 0, w, 0, 0}, []problem.Severity{w, w, w, w, 0}},
 		{"one milder run does not lower, two do", plain, []problem.Severity{c, w, c, w, w}, []problem.Severity{c, c, c, c, w}},
 		{"worse raises at once", plain, []problem.Severity{w, c}, []problem.Severity{w, c}},
@@ -131,6 +135,7 @@ func TestImmediateRaisesOnTheFirstVerdict(t *testing.T) {
 func TestNeedsBoth(t *testing.T) {
 	tr := New(catalogue(t), false)
 	claim := problem.Claim{Kind: both, Message: "said so"}
+	run(tr, 90, both, 0) // the probe has not seen it yet
 	tr.Match(s(100), claim)
 	if severity(tr) != 0 {
 		t.Fatal("raised by one line of two")
@@ -149,6 +154,14 @@ func TestNeedsBoth(t *testing.T) {
 	if severity(tr) != 0 {
 		t.Fatal("not cleared though fine and quiet")
 	}
+	tr.Match(s(430), claim)
+	if severity(tr) != 0 {
+		t.Fatal("raised again by one line of two")
+	}
+	tr.Match(s(440), claim)
+	if severity(tr) != problem.Critical {
+		t.Fatal("not raised again by two")
+	}
 }
 
 func TestLinesCountAtTheirOwnTime(t *testing.T) {
@@ -164,6 +177,13 @@ func TestLinesCountAtTheirOwnTime(t *testing.T) {
 	tr.Match(s(159), claim)
 	if severity(tr) != problem.Critical {
 		t.Error("two lines 2 s apart were not")
+	}
+	tr = New(catalogue(t), false)
+	tr.Match(s(1000), claim)
+	tr.Tick(s(1020)) // what may still count is not forgotten
+	tr.Match(s(1040), claim)
+	if severity(tr) != problem.Critical {
+		t.Error("two lines 40 s apart were not")
 	}
 }
 
@@ -244,8 +264,11 @@ func TestLinesWaitForTheProbe(t *testing.T) {
 		}
 		for at := 140; at <= 180; at += 10 {
 			look(at)
-			if got := len(tr.Active()) > 0; got != tc.want {
+			a := tr.Active()
+			if got := len(a) > 0; got != tc.want {
 				t.Errorf("%s: at %d s: %t", name, at, got)
+			} else if got && a[0].Since != s(100) {
+				t.Errorf("%s: since %v, want the first line", name, a[0].Since)
 			}
 		}
 	}
@@ -316,7 +339,7 @@ func TestStateSurvivesARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for away, want := range map[time.Duration]problem.Severity{awayMost: problem.Critical, awayMost + 1: 0} {
+	for away, want := range map[time.Duration]problem.Severity{5 * time.Minute: problem.Critical, 5*time.Minute + 1: 0} {
 		again := New(catalogue(t), false)
 		again.Expect("p", []problem.Kind{held}, 10*time.Second, s(26))
 		if err := json.Unmarshal(raw, again); err != nil {

@@ -49,9 +49,7 @@ func (w *window) add(at time.Duration, c problem.Claim) {
 		w.insert(failure{At: at, Sites: []string{c.Site}})
 	}
 	// N failures suffice to tell whether N fell into one window.
-	if over := len(w.Failures) - w.Count.N; over > 0 {
-		w.Failures = slices.Delete(w.Failures, 0, over)
-	}
+	w.Failures = slices.Delete(w.Failures, 0, max(len(w.Failures)-w.Count.N, 0))
 }
 
 // lasts keeps the beginning of what goes on.

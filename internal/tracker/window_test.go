@@ -31,6 +31,7 @@ func TestLinesOfOneCall(t *testing.T) {
 		{"two pods' calls that end together", []line{{0, "a"}, {0, "a"}, {1, "b"}, {1, "b"}, {2, "c"}, {2, "c"}}, 2},
 		{"one place that writes again and again", []line{{0, "a"}, {100, "a"}, {200, "a"}}, 3},
 		{"stamps of whole seconds", []line{{0, "a"}, {1000, "b"}}, 1},
+		{"stamps of whole seconds, out of order", []line{{1000, "a"}, {0, "b"}}, 1},
 		{"the layers' lines further apart are calls of their own", []line{{0, "a"}, {1500, "b"}}, 2},
 		{"read out of order", []line{{60_003, "b"}, {3, "b"}, {0, "a"}, {60_000, "a"}}, 2},
 	} {
@@ -95,6 +96,12 @@ func TestWhatMustLast(t *testing.T) {
 	if since := tr.Active()[0].Since; since != s(100) {
 		t.Errorf("since %v, want the first line", since)
 	}
+	tr = New(catalogue(t), false)
+	feed(tr, 160, 280, 5)
+	feed(tr, 100, 155, 5) // of another file, read later
+	if severity(tr) == 0 {
+		t.Error("not raised by 3 min that were read out of order")
+	}
 	for name, over := range map[string]func(*Tracker){
 		"a gap":     func(*Tracker) {},
 		"good news": func(tr *Tracker) { tr.Match(s(250), problem.Claim{Kind: plain, Resolves: true}) },
@@ -156,6 +163,25 @@ func TestWhatNoProbeSees(t *testing.T) {
 	fine(tr, 120, 130)
 	if severity(tr) != 0 {
 		t.Error("the probe that saw it come did not see it go")
+	}
+	tr.Match(s(140), claim)
+	fine(tr, 150, 170)
+	if severity(tr) == 0 {
+		t.Error("the probe that saw an earlier one has ended one that it did not see")
+	}
+	tr = New(catalogue(t), false)
+	run(tr, 90, plain, problem.Warning)
+	tr.Match(s(100), claim)
+	fine(tr, 110, 120)
+	if severity(tr) != 0 {
+		t.Error("the probe that saw it before the line did not see it go")
+	}
+	run(tr, 200, plain, problem.Warning)
+	run(tr, 210, plain, 0)
+	tr.Match(s(215), claim)
+	fine(tr, 220, 240)
+	if severity(tr) == 0 {
+		t.Error("the probe had seen one go before the line came")
 	}
 	tr = New(catalogue(t), true) // a single look
 	tr.Match(s(100), claim)

@@ -231,12 +231,11 @@ func (l *TextLog) Poll(line func([]byte)) error {
 		}
 		next := l.next()
 		l.Close()
-		if err := l.open(next); errors.Is(err, os.ErrNotExist) && next != l.path {
+		err = l.open(next)
+		if errors.Is(err, os.ErrNotExist) && next != l.path {
 			err = l.open(l.path) // it was removed meanwhile
-			if err != nil {
-				return err
-			}
-		} else if err != nil {
+		}
+		if err != nil {
 			return err
 		}
 	}

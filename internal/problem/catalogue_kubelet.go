@@ -249,8 +249,7 @@ func kubeletKinds() []Definition {
 		{
 			Kind: ConfigSyncStarved, Condition: KubeletUnhealthy,
 			Scope: NodeScope, Severity: Warning, Sources: Log,
-			// A kubelet that has just started says it once of each volume of its pods.
-			Logs:    Count{N: 10, Within: 5 * time.Minute, Lasting: 2 * time.Minute},
+			Logs:    Count{N: 10, Within: 5 * time.Minute},
 			Summary: "kubelet times out waiting for ConfigMaps and Secrets, again and again.",
 			Meaning: "Pods that mount them stay in ContainerCreating on this node, while they start elsewhere. The watches " +
 				"of many objects can use up the HTTP/2 streams of kubelet's one connection.",
@@ -258,8 +257,8 @@ func kubeletKinds() []Definition {
 				"journalctl --since=-1h -g 'failed to sync (configmap|secret) cache'",
 				"grep configMapAndSecretChangeDetectionStrategy /var/lib/kubelet/config.yaml",
 			},
-			LookAlike: "`configmap \"x\" not found`: the object does not exist, which is the author's mistake. One " +
-				"time-out of each volume right after kubelet starts.",
+			LookAlike: "`configmap \"x\" not found`: the object does not exist, which is the author's mistake. A " +
+				"time-out of each volume at once right after kubelet starts.",
 			Remedy: "Restart kubelet: it opens a new connection. If it comes back: fewer pods and mounted objects a node, " +
 				"immutable: true on them, or change detection by Cache; and see that the API server is not " +
 				"overloaded.",

@@ -8,7 +8,7 @@ import (
 
 // slowElsewhere are deadlines that are not the runtime's fault: a slow exec
 // probe, a registry, a volume's driver, clients of the API server.
-const slowElsewhere = `ExecSync|PullImage|/images/create|Client\.Timeout|MountVolume|MountDevice|AttachVolume|kubernetes\.io/csi|NodePublish|NodeStage|NodeUnpublish`
+const slowElsewhere = `ExecSync|PullImage|/images/create|Client\.Timeout|https://|MountVolume|MountDevice|AttachVolume|kubernetes\.io/csi|NodePublish|NodeStage|NodeUnpublish`
 
 // runtimeRules recognise what goes wrong with the container runtime.
 func runtimeRules() []Rule {
@@ -18,7 +18,8 @@ func runtimeRules() []Rule {
 			Pattern: `container runtime is down` +
 				`|Cannot connect to the Docker daemon` +
 				`|` + runtimeSocket + `\\*"?:? ?.*(?:connection refused|no such file or directory)`,
-			Exclude: `Registration of the|container factory|CRI-O not connected|\brkt\b`, // cAdvisor looks for each
+			// cAdvisor looks for each runtime; k3s and RKE2 wait for theirs at each start.
+			Exclude: `Registration of the|container factory|CRI-O not connected|\brkt\b|Waiting for (?:containerd|cri\b)`,
 			Message: "the container runtime cannot be reached",
 		},
 		{
@@ -84,7 +85,7 @@ func runtimeRules() []Rule {
 				`|[Kk]ill container failed|KillContainerError` +
 				`|tried to kill container, but did not receive an exit event` +
 				`|waiting for container .* to be killed` +
-				`|handle (?:container|sandbox|pod sandbox) TaskExit event: failed to stop` +
+				`|handle (?:container|sandbox|pod sandbox) TaskExit event.*failed to stop` +
 				`|(?:rootfs|root filesystem|/merged|/overlay2?/|/aufs/|/devicemapper/|[Ff]ailed to remove device ).*: [Dd]evice (?:or resource busy|is Busy)`,
 			Exclude: `code = NotFound|[Nn]o such container|no running task found|process already finished`, // it has ended meanwhile
 			Message: "a container cannot be ended or removed[ ({pod})]", Subject: "{pod}",

@@ -18,7 +18,8 @@ import (
 type resolver struct {
 	node   *probes.Node
 	table  mounts.Table
-	read   time.Duration // when; 0: never
+	read   time.Duration       // when; 0: never
+	stacks map[string][]string // what lies on a device, as long as the table is good
 	netns  map[string]namespace
 	kernel string // its release; empty: not read yet
 	// limitOOM is the boot time of the last line of an OOM kill that names a limit; 0: none.

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"iter"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,6 +21,8 @@ const (
 	mountsFor = 10 * time.Second
 	// newMountsFor is the same for a line about a mount that has just been made.
 	newMountsFor = 100 * time.Millisecond
+	// maxStack is how many devices on one disk are told.
+	maxStack = 16
 )
 
 // ofDevice ties a device to where it is mounted.
@@ -29,6 +32,9 @@ func (r *resolver) ofDevice(c problem.Claim, device string) problem.Claim {
 		goodFor = newMountsFor
 	}
 	r.readMounts(goodFor)
+	if c.Kind == problem.BlockDeviceError {
+		return r.ofDisk(c, device)
+	}
 	m, ok := r.mountOf(device)
 	if !ok {
 		return c
@@ -38,16 +44,74 @@ func (r *resolver) ofDevice(c problem.Claim, device string) problem.Claim {
 		c.LogOnly = !r.showsReadonly(m.FSType)
 	}
 	c = touch(c, problem.NewRef(problem.RefMount, m.Point))
+	c, pods := r.ofPods(c, device)
+	if pods { // as the probes have it
+		c.Scope = problem.PodScope
+	}
+	return c
+}
+
+// ofDisk ties an error of a device to all that lies on it: the kernel tells of requests
+// by the disk (block/blk-mq.c), and of buffers and file systems by the partition or
+// mapped device. Those of a partition are its disk's.
+func (r *resolver) ofDisk(c problem.Claim, disk string) problem.Claim {
+	sys := "/sys/class/block/" + disk
+	if _, err := r.node.Host.ReadString(sys + "/partition"); err == nil {
+		if link, err := os.Readlink(r.node.Host.Path(sys)); err == nil { // ../../devices/…/block/sda/sda1
+			disk = filepath.Base(filepath.Dir(link))
+			c.Subject = disk
+		}
+	}
+	mounted, pods := false, true
+	for _, device := range r.stack(disk) {
+		c = touch(c, problem.NewRef(problem.RefDevice, device))
+		if m, ok := r.mountOf(device); ok {
+			c = touch(c, problem.NewRef(problem.RefMount, m.Point))
+			var volumes bool
+			c, volumes = r.ofPods(c, device)
+			mounted, pods = true, pods && volumes
+		}
+	}
+	if mounted && pods {
+		c.Scope = problem.PodScope
+	}
+	return c
+}
+
+// ofPods ties a claim to the pods that have a mounted device as a volume, and reports
+// whether it is nothing but volumes.
+func (r *resolver) ofPods(c problem.Claim, device string) (problem.Claim, bool) {
 	pods := true
 	for m := range r.mountsOf(device) {
 		pod, volume := r.volume(m.Point)
 		c = touch(c, pod...)
 		pods = pods && volume
 	}
-	if pods { // as the probes have it
-		c.Scope = problem.PodScope
+	return c, pods
+}
+
+// stack are a device, its partitions (of an NVMe controller: its namespaces), and
+// what is mapped onto each of them.
+func (r *resolver) stack(device string) []string {
+	if all, ok := r.stacks[device]; ok {
+		return all
 	}
-	return c
+	all := []string{device}
+	for i := 0; i < len(all) && len(all) < maxStack; i++ {
+		on, _ := r.node.Host.ReadDirNames("/sys/class/block/" + all[i] + "/holders")
+		for _, sys := range []string{"/sys/class/block/", "/sys/class/nvme/"} {
+			parts, _ := r.node.Host.ReadDirNames(sys + all[i])
+			on = append(on, slices.DeleteFunc(parts, func(p string) bool { return !strings.HasPrefix(p, all[i]) })...)
+		}
+		slices.Sort(on)
+		for _, name := range on {
+			if !slices.Contains(all, name) {
+				all = append(all, name)
+			}
+		}
+	}
+	r.stacks[device] = all
+	return all
 }
 
 // volume reports whether kubelet mounted something at a point for pods, and whose it is
@@ -90,7 +154,7 @@ func (r *resolver) readMounts(goodFor time.Duration) {
 		// Of a table with a bad line the rest still helps; without any, claims keep
 		// what they have.
 		r.table, _ = mounts.Read(r.node.Host)
-		r.read = now
+		r.read, r.stacks = now, map[string][]string{}
 	}
 }
 

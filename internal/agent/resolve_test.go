@@ -162,6 +162,48 @@ func TestResolveVolume(t *testing.T) {
 	}
 }
 
+// TestResolveDisk: an error of a disk is felt by what lies on it, and by nothing else;
+// damage of one file system is no matter of the next one's.
+func TestResolveDisk(t *testing.T) {
+	root := t.TempDir()
+	const volume = "/var/lib/kubelet/pods/5382cf41-7a0b-4f7e-9a55-1b1f5a5c2a11/volumes/kubernetes.io~csi/pvc-1/mount"
+	writeTree(t, root, map[string]string{
+		"proc/loadavg": "0 0 0 1/2 3\n",
+		"proc/1/mountinfo": "21 1 253:0 / / rw - xfs /dev/mapper/vg-root rw\n22 21 8:1 / /boot rw - ext4 /dev/sda1 rw\n" +
+			"23 21 8:17 / /data rw - ext4 /dev/sdb1 rw\n24 21 259:1 / " + volume + " rw - xfs /dev/nvme1n1 rw\n",
+		"sys/class/block/sda/sda1/partition": "1\n", "sys/class/block/sda/sda2/partition": "2\n", "sys/class/block/sda/size": "9\n",
+		"sys/class/block/sda2/holders/dm-0/dev": "253:0\n", "sys/class/block/dm-0/dev": "253:0\n",
+		"sys/class/block/sdb/sdb1/partition": "1\n",
+		"sys/class/nvme/nvme1/nvme1n1/size":  "9\n",
+		"sys/class/nvme/nvme1/model":         "x\n",
+		"sys/class/block/sdb1":               "-> sdb/sdb1",
+	})
+	r := resolverAt(t, root)
+	for _, tc := range []struct {
+		kind            problem.Kind
+		device, subject string
+		scope           problem.Scope
+		touches         string
+	}{
+		{problem.BlockDeviceError, "sda", "sda", 0, "device:sda device:sda1 mount:/boot device:sda2 device:dm-0 mount:/"},
+		{problem.BlockDeviceError, "sda2", "sda2", 0, "device:sda2 device:dm-0 mount:/"},
+		{problem.BlockDeviceError, "sdb", "sdb", 0, "device:sdb device:sdb1 mount:/data"},
+		{problem.BlockDeviceError, "sdb1", "sdb", 0, "device:sdb1 device:sdb mount:/data"},
+		{problem.BlockDeviceError, "nvme1", "nvme1", problem.PodScope, "device:nvme1 device:nvme1n1 mount:" + volume + " pod:5382cf41-7a0b-4f7e-9a55-1b1f5a5c2a11"},
+		{problem.BlockDeviceError, "sdz", "sdz", 0, "device:sdz"},
+		{problem.FilesystemCorruption, "sda1", "sda1", 0, "device:sda1 mount:/boot"},
+	} {
+		c := r.resolve(problem.Claim{Kind: tc.kind, Subject: tc.device, Touches: []problem.Ref{problem.NewRef(problem.RefDevice, tc.device)}})
+		var got []string
+		for _, ref := range c.Touches {
+			got = append(got, string(ref))
+		}
+		if strings.Join(got, " ") != tc.touches || c.Scope != tc.scope || c.Subject != tc.subject {
+			t.Errorf("%s of %s: %q, touches %s", tc.kind, tc.device, c.Scope, got)
+		}
+	}
+}
+
 // TestResolveNetns: another namespace's full table is its pod's trouble.
 func TestResolveNetns(t *testing.T) {
 	root := fixtures.Node(t, "healthy-k6.12")

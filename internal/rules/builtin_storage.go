@@ -43,7 +43,7 @@ func storageRules() []Rule {
 		},
 		{
 			Kind: problem.FilesystemCorruption, Name: "xfs", Sources: Kernel,
-			Pattern: `XFS \((?P<device>` + device + `)\): .*(?:[Cc]orruption|xfs_do_force_shutdown|Internal error |[Mm]etadata (?:I/O|CRC) [Ee]rror)`, Subject: "{device}",
+			Pattern: `XFS \((?P<device>` + device + `)\): .*(?:[Cc]orruption|xfs_do_force_shutdown|Internal error |[Mm]etadata (?:I/O|CRC) [Ee]rror|log I/O error)`, Subject: "{device}",
 			Message: "XFS found an error in its structures on {device}",
 		},
 		{

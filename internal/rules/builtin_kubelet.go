@@ -93,7 +93,7 @@ func kubeletRules() []Rule {
 		},
 		{
 			Kind: problem.CgroupDriverMismatch, Name: "drivers", Sources: Kubelet | Runtimes,
-			Pattern: `cgroup driver: ` + quote + `(?P<kubelet>\w+)` + quote + ` is different from \w+ cgroup driver: ` + quote + `(?P<runtime>\w+)`,
+			Pattern: `cgroup driver: ` + quote + `(?P<kubelet>[\w']+)` + quote + ` is different from \w+ cgroup driver: ` + quote + `(?P<runtime>\w+)`,
 			Touches: []string{"node"},
 			Message: "kubelet's cgroup driver is {kubelet}, the runtime's {runtime}",
 		},

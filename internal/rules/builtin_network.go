@@ -23,7 +23,7 @@ func networkRules() []Rule {
 		{
 			// The API server's address as pods know it is a private one on port 443.
 			Kind: problem.ServiceIPUnreachable, Sources: Pod | CoreDNS | KubeProxy,
-			Pattern: `dial tcp \[?(?P<ip>10\.[\d.]+|172\.(?:1[6-9]|2\d|3[01])\.[\d.]+|192\.168\.[\d.]+|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.[\d.]+|f[cd][0-9a-f:]+)\]?:443: (?:connect: )?(?:i/o timeout|no route to host|connection timed out)`,
+			Pattern: `dial tcp \[?(?P<ip>10\.[\d.]+|172\.(?:1[6-9]|2\d|3[01])\.[\d.]+|192\.168\.[\d.]+|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.[\d.]+|f[cd][0-9a-f:]+)\]?:443: (?:connect: )?(?:i/o timeout|no route to host|network is unreachable|connection timed out)`,
 			Message: "pods cannot reach the service address {ip}:443",
 		},
 		{
@@ -57,7 +57,7 @@ func networkRules() []Rule {
 		},
 		{
 			Kind: problem.ResolvConfInvalid, Name: "coredns", Sources: CoreDNS | Pod,
-			Pattern: `plugin/loop: Loop \(|plugin/forward: no nameservers found`,
+			Pattern: `plugin/loop: (?:Loop \(|Forwarding loop detected|Seen "HINFO)|plugin/forward: no nameservers found`,
 			Touches: []string{"node"},
 			Message: "CoreDNS's upstream leads back to itself or to nowhere",
 		},

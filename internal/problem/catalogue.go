@@ -88,6 +88,8 @@ type Count struct {
 	Distinct string `json:",omitempty"`
 	// Lasting: the lines must have gone on for so long, with no gap longer than Within.
 	Lasting time.Duration `json:",omitempty"`
+	// Apart: a line that comes sooner than this after one that counts does not count.
+	Apart time.Duration `json:",omitempty"`
 }
 
 // Edge says that Kind may cause the definition's kind. It counts only if the

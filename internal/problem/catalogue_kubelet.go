@@ -202,7 +202,12 @@ func kubeletKinds() []Definition {
 		{
 			Kind: APIServerUnreachable, Condition: KubeletUnhealthy,
 			Scope: NodeScope, Severity: Critical, Sources: Log,
-			Logs: Count{N: 5, Within: 5 * time.Minute},
+			// kubelet tries every 10 s (nodeStatusUpdateFrequency, and the lease's renewal), and
+			// each try makes five lines and more: five tries, not five lines. So an API server
+			// that is restarted, which all nodes miss for some seconds, is no failure of theirs;
+			// one that stays away is told of before the node is taken for NotReady
+			// (kube-controller-manager's node-monitor-grace-period, 50 s).
+			Logs: Count{N: 5, Within: 5 * time.Minute, Apart: 9 * time.Second},
 			// kubelet does not say that it goes well again. While it does not, its lease
 			// makes a line each 7 s, or each minute where nobody answers at all
 			// (component-helpers' lease controller: five tries of 10 s, then one more).

@@ -99,6 +99,9 @@ func (d Definition) raised() []string {
 			if d.Logs.Lasting > 0 {
 				lines += fmt.Sprintf(", once they have gone on for %s", period(d.Logs.Lasting))
 			}
+			if d.Logs.Apart > 0 {
+				lines += fmt.Sprintf(", each at least %s after the one before", period(d.Logs.Apart))
+			}
 			lines += "; those that several layers write about one call count once"
 		}
 		if d.Confirm {

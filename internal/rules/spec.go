@@ -36,6 +36,8 @@ type RuleSpec struct {
 	Distinct string `yaml:"distinct,omitempty"`
 	// Lasting: the lines must have gone on for so long, with no gap longer than Within.
 	Lasting time.Duration `yaml:"lasting,omitempty"`
+	// Apart: a line that comes sooner than this after one that counts does not count.
+	Apart time.Duration `yaml:"apart,omitempty"`
 	// Quiet is how long after the last line it is over; by default three times
 	// Within, at least 5 minutes. Only for a kind of the user's own; logs.quiet is for the others.
 	Quiet time.Duration `yaml:"quiet,omitempty"`
@@ -126,6 +128,14 @@ func (s RuleSpec) rule(wrong func(field, format string, args ...any)) Rule {
 		wrong("quiet", "%v is negative", s.Quiet)
 	case s.Lasting < 0:
 		wrong("lasting", "%v is negative", s.Lasting)
+	case s.Apart < 0:
+		wrong("apart", "%v is negative", s.Apart)
+	case s.Apart > 0 && s.Count < 2:
+		wrong("count", "is missing: how many lines that are %v apart?", s.Apart)
+	case s.Distinct != "" && s.Apart > 0:
+		wrong("apart", "does not go with distinct")
+	case s.Apart > 0 && time.Duration(s.Count-1)*s.Apart > s.Within:
+		wrong("within", "%v has no room for %d lines that are %v apart", s.Within, s.Count, s.Apart)
 	case s.Lasting > 0 && s.Within == 0:
 		wrong("within", "is missing: how long a gap may there be?")
 	case s.Distinct != "" && s.Count < 2:
@@ -135,7 +145,7 @@ func (s RuleSpec) rule(wrong func(field, format string, args ...any)) Rule {
 	case s.Count > 1 && s.Within == 0:
 		wrong("within", "is missing: %d lines within what time?", s.Count)
 	case s.Count > 0 || s.Within > 0:
-		r.Logs = problem.Count{N: max(s.Count, 1), Within: s.Within, Distinct: s.Distinct, Lasting: s.Lasting}
+		r.Logs = problem.Count{N: max(s.Count, 1), Within: s.Within, Distinct: s.Distinct, Lasting: s.Lasting, Apart: s.Apart}
 	}
 	return r
 }

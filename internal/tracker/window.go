@@ -64,8 +64,12 @@ func (w *window) lasts(at time.Duration) {
 
 // sameCall reports whether the line is a further one about a call that has been
 // counted: of about the same time, and from a place that has not written of that
-// call yet. Two lines from one place are two calls.
+// call yet. Two lines from one place are two calls, unless the formula wants them
+// apart.
 func (w *window) sameCall(at time.Duration, site string) bool {
+	if slices.ContainsFunc(w.Failures, func(f failure) bool { return (at - f.At).Abs() < w.Count.Apart }) {
+		return true
+	}
 	for i := len(w.Failures) - 1; i >= 0 && at-w.Failures[i].At <= oneCall; i-- {
 		f := &w.Failures[i]
 		if f.At-at <= oneCall && len(f.Sites) < maxSites && !slices.Contains(f.Sites, site) {

@@ -116,6 +116,28 @@ func TestWhatMustLast(t *testing.T) {
 	}
 }
 
+// TestRestartedAPIServer: all nodes miss it for some seconds, in which their kubelets
+// write dozens of lines, and that is no failure of theirs; one that stays away is told of.
+func TestRestartedAPIServer(t *testing.T) {
+	tr := New(problem.Builtin(), false)
+	refused := problem.Claim{Kind: problem.APIServerUnreachable}
+	for at := 100; at < 136; at++ {
+		for range 5 { // a try's
+			tr.Match(s(at), refused)
+		}
+	}
+	if severity(tr) != 0 {
+		t.Error("raised by 36 s without it")
+	}
+	tr.Match(s(136), refused)
+	if severity(tr) != problem.Critical {
+		t.Error("not raised after 36 s")
+	}
+	if since := tr.Active()[0].Since; since != s(100) {
+		t.Errorf("since %v, want the first line", since)
+	}
+}
+
 // TestEachFormulaHasItsOwnLines: lines that mean little by themselves do not
 // count towards what raises another wording.
 func TestEachFormulaHasItsOwnLines(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	"github.com/nodevitals/nodevitals/test/build"
 	"github.com/nodevitals/nodevitals/test/helper"
 	"github.com/nodevitals/nodevitals/test/silentfuse"
+	"github.com/nodevitals/nodevitals/test/unprivileged"
 )
 
 const (
@@ -148,9 +149,7 @@ func TestWithout(t *testing.T) {
 		t.Fatal(err)
 	}
 	agent := build.Agent(t)
-	if err := os.Chmod(filepath.Dir(agent), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	unprivileged.Open(t, filepath.Dir(agent))
 	for name, attr := range map[string]*syscall.SysProcAttr{
 		"fuse": {}, "watcher": {Credential: &syscall.Credential{Uid: watcher, Gid: watcher}},
 	} {

@@ -27,6 +27,7 @@ func TestCluster(t *testing.T) {
 		{"a node with four faults", sickNode},
 		{"rollout and drain", rolloutAndDrain},
 		{"everybody writes at once", everybodyWrites},
+		{"the API server is restarted", restartedAPIServer},
 		{"lines in the logs", linesInTheLogs},
 		{"containerd stands still", stoppedContainerd},
 		{"what logs told is over", quietLogs},
@@ -179,7 +180,8 @@ func (w *world) pod(name string, args ...string) {
 // node keeps its agent.
 func rolloutAndDrain(w *world) {
 	w.helm("upgrade", "nodevitals", chart, "--reuse-values", "--set=config.probes.threads.period=11s",
-		"--set-json=config.rules=[{\"kind\":\"MyFault\",\"condition\":\"MyTrouble\",\"pattern\":\"my driver is broken\"}]",
+		`--set-json=config.rules=[{"kind":"MyFault","condition":"MyTrouble","pattern":"my driver is broken"},
+{"kind":"`+turning+`","condition":"KubeletUnhealthy","severity":"critical","pattern":"`+turning+` once more","quiet":"20s"}]`,
 		"--set-file=npdConfigs.kernel\\.json=../../internal/rules/testdata/npd/kernel.json", "--wait", "--timeout=2m")
 	w.kubectl("rollout", "status", "-n=kube-system", "daemonset/nodevitals", "--timeout=60s")
 	for _, n := range nodes() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -161,6 +162,32 @@ func sickPods(w *world) {
 	}
 }
 
+// restartedAPIServer: each kubelet misses it and says so in many lines. That no node is told
+// to be ill by them is looked at later, in quietLogs.
+func restartedAPIServer(w *world) {
+	claims := func() (n float64) {
+		w.t.Helper()
+		_, value, err := w.query(`min(sum by (instance) (nodevitals_log_claims_total{kind=%q}) or 0 * sum by (instance) (up{job="nodevitals"}))`, problem.APIServerUnreachable)
+		w.must(err)
+		n, err = strconv.ParseFloat(value, 64)
+		w.must(err)
+		return n
+	}
+	before := claims()
+	w.API.Kill()
+	away := time.Now()
+	w.await("the lines of both kubelets", func() error {
+		if n := claims(); n-before < 5 {
+			return fmt.Errorf("%v, were %v", n, before)
+		}
+		return nil
+	})
+	w.must(w.API.Start())
+	w.must(w.Ready(time.Minute))
+	w.say(fmt.Sprintf("the API server was away for %.0f s; each kubelet wrote %v lines or more", time.Since(away).Seconds(), claims()-before))
+	w.well()
+}
+
 // burst is how many lines come at once.
 const burst = 20_000
 
@@ -208,12 +235,14 @@ func stoppedContainerd(w *world) {
 }
 
 // quietLogs: what kubelet's log and the journal have told of is over when no line has come
-// for some time, though no probe can see it go.
+// for some time, though no probe can see it go; and a restart of the API server was told of
+// at no time.
 func quietLogs(w *world) {
 	w.well()
 	for _, kind := range []problem.Kind{problem.PLEGUnhealthy, problem.QOSCgroupFailure, problem.RuntimeDeadlineExceeded} {
 		w.await("no metric of "+string(kind), func() error { return w.none("nodevitals_problem{kind=%q}", kind) })
 	}
+	w.must(w.none("count_over_time(nodevitals_problem{kind=%q}[1h])", problem.APIServerUnreachable))
 }
 
 // child is the process of a name that a node's first process has started.

@@ -23,6 +23,7 @@ import (
 	"github.com/nodevitals/nodevitals/internal/problem"
 	"github.com/nodevitals/nodevitals/test/daemon"
 	tool "github.com/nodevitals/nodevitals/test/helper"
+	"github.com/nodevitals/nodevitals/test/unprivileged"
 )
 
 // fullPod makes a pod that is at its pids limit and has had forks refused.
@@ -259,11 +260,7 @@ func TestSystemd(t *testing.T) {
 func TestAgentWithoutRoot(t *testing.T) {
 	needRoot(t) // to become nobody
 	bin := buildAgent(t)
-	for dir := filepath.Dir(bin); dir != "/"; dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			break
-		}
-	}
+	unprivileged.Open(t, filepath.Dir(bin))
 	cmd := exec.Command(bin, "--once", "-o", "json")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	s, code := once(t, cmd)

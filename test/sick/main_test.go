@@ -23,6 +23,7 @@ import (
 	"github.com/nodevitals/nodevitals/test/build"
 	"github.com/nodevitals/nodevitals/test/daemon"
 	"github.com/nodevitals/nodevitals/test/helper"
+	"github.com/nodevitals/nodevitals/test/unprivileged"
 )
 
 // long is for patience: each fault lasts two minutes then.
@@ -66,7 +67,7 @@ type options struct {
 func start(t *testing.T, o options) *patient {
 	t.Helper()
 	dir := t.TempDir()
-	reachable(t, dir)
+	unprivileged.Open(t, dir)
 	p := &patient{t: t, log: filepath.Join(dir, "app.log")}
 	if o.state == "" {
 		o.state = filepath.Join(dir, "state.json")
@@ -85,7 +86,7 @@ probes:
   inotify: {period: 1s}
 %s`, o.state, p.log, arrived, o.more))
 	bin := build.Agent(t)
-	_ = os.Chmod(filepath.Dir(bin), 0o755)
+	unprivileged.Open(t, filepath.Dir(bin))
 	cmd := exec.Command(bin, "--config", config)
 	if o.setup != "" {
 		cmd = helper.Command("become", append(o.env, "SETUP="+o.setup, "AGENT="+bin, "ARGS=--config "+config)...)
@@ -98,17 +99,6 @@ probes:
 	p.Daemon = daemon.Start(t, cmd)
 	p.AwaitReady()
 	return p
-}
-
-// reachable opens a temporary folder, as far as it is the test's own, for an agent that
-// has given up its rights.
-func reachable(t *testing.T, dir string) {
-	t.Helper()
-	for top := filepath.Clean(os.TempDir()); dir != top && dir != "/"; dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 func write(t *testing.T, file, text string) {

@@ -15,6 +15,7 @@ import (
 	"github.com/nodevitals/nodevitals/internal/host/cgroup"
 	"github.com/nodevitals/nodevitals/test/build"
 	"github.com/nodevitals/nodevitals/test/helper"
+	"github.com/nodevitals/nodevitals/test/unprivileged"
 )
 
 // run runs the agent through a shell, which has but one thread, and returns what is
@@ -78,7 +79,7 @@ func TestNoRoomToStart(t *testing.T) {
 func TestNoRoomForTheUser(t *testing.T) {
 	helper.NeedRoot(t)
 	bin := build.Agent(t)
-	reachable(t, filepath.Dir(bin))
+	unprivileged.Open(t, filepath.Dir(bin))
 	// A user whom nobody else uses; above the limit he could execute nothing.
 	const user = `trap "" CHLD; exec setpriv --reuid=540237 --regid=540237 --clear-groups prlimit --nproc="$0" "$@"`
 	for room := 1; room < 10; room++ {

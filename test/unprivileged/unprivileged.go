@@ -1,8 +1,9 @@
-// Package unprivileged lets a test that runs as root meet files that are closed.
+// Package unprivileged lets a test that runs as root see files as others do.
 package unprivileged
 
 import (
 	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -26,5 +27,16 @@ func Test(t *testing.T) {
 	sets[0].Effective &^= 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
 	if err := unix.Capset(&header, &sets[0]); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Open lets every user reach dir, which is the test's own: it and what is above it,
+// up to the folder of temporary files, which is everybody's and stays as it is.
+func Open(t testing.TB, dir string) {
+	t.Helper()
+	for top := filepath.Clean(os.TempDir()); dir != top && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -211,6 +211,11 @@ func (l *logReader) pollSource(ctx context.Context, b logBatch, s logSource, boo
 	file, isFile := s.(*textSource)
 	// The only error is ours: the context's.
 	_ = s.poll(func(r *journal.Record, text bool) error {
+		if len(b.claims) >= batchClaims {
+			b.cursors = l.cursors() // of all records before this one
+			flush(b)
+			b = logBatch{}
+		}
 		st.Records++
 		raw := r.Message
 		var claims []problem.Claim
@@ -243,10 +248,6 @@ func (l *logReader) pollSource(ctx context.Context, b logBatch, s logSource, boo
 			}
 			st.Matches++
 			b.claims = append(b.claims, claimAt{at, l.resolver.resolve(c)})
-		}
-		if len(b.claims) >= batchClaims {
-			flush(b)
-			b = logBatch{}
 		}
 		return ctx.Err()
 	})

@@ -74,8 +74,8 @@ func (k *Kmsg) Poll(visit func(*Record)) error {
 		if k.next > 0 {
 			k.Lost += seq - k.next
 		}
-		k.next = seq + 1
 		visit(&r)
+		k.next = seq + 1 // not before: the record may be the first that a cursor does not cover
 	}
 }
 

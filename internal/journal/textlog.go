@@ -265,7 +265,6 @@ func (l *TextLog) drain(line func([]byte)) error {
 	}
 	for {
 		n, err := l.file.ReadAt(l.buf, l.offset)
-		l.offset += int64(n)
 		l.split(l.buf[:n], line)
 		if errors.Is(err, io.EOF) || n == 0 && err == nil {
 			return nil
@@ -276,6 +275,8 @@ func (l *TextLog) drain(line func([]byte)) error {
 	}
 }
 
+// split hands over the lines that end in b, which stands at the offset. During the call
+// for a line the cursor stands before it.
 func (l *TextLog) split(b []byte, line func([]byte)) {
 	for len(b) > 0 {
 		i := bytes.IndexByte(b, '\n')
@@ -283,6 +284,7 @@ func (l *TextLog) split(b []byte, line func([]byte)) {
 			if !l.skip {
 				l.partial = append(l.partial, b[:min(len(b), maxLine-len(l.partial))]...)
 			}
+			l.offset += int64(len(b))
 			return
 		}
 		if !l.skip {
@@ -293,6 +295,7 @@ func (l *TextLog) split(b []byte, line func([]byte)) {
 			line(bytes.TrimSuffix(full, []byte("\r")))
 		}
 		l.partial, l.skip = l.partial[:0], false
+		l.offset += int64(i + 1)
 		b = b[i+1:]
 	}
 }

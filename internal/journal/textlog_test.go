@@ -42,6 +42,41 @@ func expect(t *testing.T, l *TextLog, want ...string) {
 	}
 }
 
+// TestCursorInAPoll: while a line is handed over, the cursor stands before it, also where
+// it began in an earlier poll or was read in pieces.
+func TestCursorInAPoll(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	want := []string{"a", "", "began before", strings.Repeat("long ", 9000), "b", "c"}
+	write(t, path, "a\n\nbegan ")
+	l, err := NewTextLog(path, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	n := 0
+	check := func([]byte) {
+		again, err := ResumeTextLog(path, l.Cursor())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer again.Close()
+		left := poll(t, again)
+		if all := min(len(left), len(want)-n); !slices.Equal(left, want[n:][:all]) || all == 0 {
+			t.Errorf("before line %d a cursor of it leads to %q", n, left)
+		}
+		n++
+	}
+	for _, text := range []string{"", "before\n" + want[3] + "\nb\nc\n"} {
+		write(t, path, text)
+		if err := l.Poll(check); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n != len(want) {
+		t.Errorf("%d lines", n)
+	}
+}
+
 func TestFollow(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	write(t, path, "old\n")

@@ -3,6 +3,7 @@
 package logs
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -107,21 +108,35 @@ func (b *bench) start() *life {
 // lines is how many numbered lines the agent has counted.
 func (l *life) lines() int64 {
 	l.b.t.Helper()
-	resp, err := http.Get(l.url + "/status")
-	if err != nil {
-		l.b.t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	var s problem.Snapshot
-	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
-		l.b.t.Fatal(err)
-	}
-	for _, p := range s.Problems {
+	for _, p := range l.status().Problems {
 		if p.Kind == numbered {
 			return int64(p.Lines)
 		}
 	}
 	return 0
+}
+
+// records is how many lines the agent has read in this life, as far as it has come to
+// the end of the file.
+func (l *life) records() (n uint64) {
+	l.b.t.Helper()
+	for _, st := range l.status().Logs {
+		n += st.Records
+	}
+	return n
+}
+
+func (l *life) status() (s problem.Snapshot) {
+	l.b.t.Helper()
+	resp, err := http.Get(l.url + "/status")
+	if err != nil {
+		l.b.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
+		l.b.t.Fatal(err)
+	}
+	return s
 }
 
 func (l *life) await(what string, ok func() bool) {
@@ -173,6 +188,45 @@ func TestRestartsCountEachLineOnce(t *testing.T) {
 	life.end(syscall.SIGTERM)
 	if got := b.start().lines(); got != b.written.Load() {
 		t.Errorf("%d lines counted of %d written", got, b.written.Load())
+	}
+}
+
+// TestStopInABacklog: the agent is stopped while it reads more than it can in one go.
+// What it has taken in of that is not counted again.
+func TestStopInABacklog(t *testing.T) {
+	const lines = 400_000
+	b := newBench(t)
+	stamped := func(w io.Writer, n int) {
+		_, _ = fmt.Fprintf(w, "%s host app: numbered line %d\n", time.Now().Format(time.RFC3339Nano), n)
+	}
+	var first, backlog bytes.Buffer
+	stamped(&first, 0)
+	for n := range lines {
+		stamped(&backlog, n+1)
+	}
+	if err := os.WriteFile(b.log, first.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	life := b.start()
+	life.await("the first line", func() bool { return life.lines() == 1 })
+	f, err := os.OpenFile(b.log, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if _, err := f.Write(backlog.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	life.await("some lines", func() bool { return life.lines() > 1 })
+	if n := life.lines(); n > lines {
+		t.Fatal("all lines were read at once: this needs more of them")
+	}
+	life.end(syscall.SIGTERM)
+	life = b.start()
+	stamped(f, lines+1)
+	life.await("all lines", func() bool { return life.records() > 0 }) // a poll has come to an end
+	if got := life.lines(); got != lines+2 {
+		t.Errorf("%d lines counted of %d", got, lines+2)
 	}
 }
 

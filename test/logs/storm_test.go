@@ -4,7 +4,6 @@ package logs
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -69,16 +68,7 @@ func (b *bench) storm(n, rate int, place func(i int) string) {
 // storms are the problems of the storm, and how many lines they stand for.
 func (l *life) storms() (problems []problem.Problem, lines int) {
 	l.b.t.Helper()
-	resp, err := http.Get(l.url + "/status")
-	if err != nil {
-		l.b.t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	var s problem.Snapshot
-	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
-		l.b.t.Fatal(err)
-	}
-	for _, p := range s.Problems {
+	for _, p := range l.status().Problems {
 		if p.Kind == stormKind {
 			problems = append(problems, p)
 			lines += int(p.Lines)

@@ -1,6 +1,9 @@
 package probes
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // This file counts restarts within a window of time, of totals that the host keeps
 // since some time that we do not know.
@@ -46,8 +49,10 @@ type restartCount struct {
 	first  time.Duration // boot time of the first look
 	old    int           // the total then
 	last   int           // the total at the last look
-	id     string        // of the process at the last look
 	seen   []restartEvent
+
+	ids   []string        // of the processes at the last look
+	ended []time.Duration // when those were missed first that no other has replaced yet
 }
 
 // restartEvent is n restarts that a look at a boot time found.
@@ -71,12 +76,24 @@ func (c *restartCount) total(now, span time.Duration, n int) {
 	c.add(now, span, fresh)
 }
 
-// process takes a process's identity: another one than before is a restart.
-func (c *restartCount) process(now, span time.Duration, id string) {
-	if c.looked && id != c.id {
-		c.add(now, span, 1)
+// processes takes the identities of all processes of one name: each that came after
+// another one had ended is a restart. A further one beside the others is none, as on a
+// host whose containers are nodes, too.
+func (c *restartCount) processes(now, span time.Duration, ids []string) {
+	for _, id := range c.ids {
+		if !slices.Contains(ids, id) {
+			c.ended = append(c.ended, now)
+		}
 	}
-	c.looked, c.id = true, id
+	c.ended = slices.DeleteFunc(c.ended, func(at time.Duration) bool { return now-at > span })
+	fresh := 0
+	for _, id := range ids {
+		if c.looked && !slices.Contains(c.ids, id) && fresh < len(c.ended) {
+			fresh++
+		}
+	}
+	c.looked, c.ids, c.ended = true, ids, c.ended[fresh:]
+	c.add(now, span, fresh)
 }
 
 func (c *restartCount) add(now, span time.Duration, n int) {

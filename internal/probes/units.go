@@ -125,9 +125,20 @@ func (p *Units) withoutSystemd(ctx context.Context, n *Node, why error) (problem
 	}
 	now := n.Host.Clock.Boot()
 	s := processSight{why: why, ran: len(p.ran) > 0}
+	for _, name := range kubeletNames() {
+		if err != nil {
+			break // who is not found may be there
+		}
+		var ids []string
+		for _, k := range found {
+			if k.Comm == name {
+				ids = append(ids, fmt.Sprint(k.PID, " ", k.StartTime))
+			}
+		}
+		p.kubelets.of(name).processes(now, p.Thresholds.Within, ids)
+	}
 	for _, k := range found {
 		p.ran[kubeletProcess] = true
-		p.kubelets.of(k.Comm).process(now, p.Thresholds.Within, fmt.Sprint(k.PID, " ", k.StartTime))
 		s.found = append(s.found, watchedProcess{k, p.kubelets.within(k.Comm, now, p.Thresholds.Within)})
 	}
 	return evaluateKubeletProcesses(s, p.Thresholds), nil

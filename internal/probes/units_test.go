@@ -130,6 +130,37 @@ func TestRestartCount(t *testing.T) {
 	}
 }
 
+// TestRestartedProcesses: restarts within 20 minutes, of the processes that a look each
+// minute finds.
+func TestRestartedProcesses(t *testing.T) {
+	for name, x := range map[string]struct {
+		looks string // a process a letter, a look a word; "-" finds none
+		want  int
+	}{
+		"one goes on":                {"a a a", 0},
+		"comes":                      {"- a a", 0},
+		"is replaced":                {"a b c", 2},
+		"ends, and comes later":      {"a - - b", 1},
+		"two go on":                  {"ab ba ab", 0},
+		"one comes beside it":        {"a ab abc", 0},
+		"one of two is replaced":     {"ab ac", 1},
+		"both are":                   {"ab cd", 2},
+		"one ends beside it":         {"ab a", 0},
+		"its place is taken once":    {"ab a ac acd", 1},
+		"after the window it is new": {"a" + strings.Repeat(" -", 22) + " b", 0},
+	} {
+		r := restarts{}
+		var now time.Duration
+		for look := range strings.FieldsSeq(x.looks) {
+			now += time.Minute
+			r.of("u").processes(now, 20*time.Minute, strings.Split(strings.Trim(look, "-"), ""))
+		}
+		if got := r.within("u", now, 20*time.Minute); got != x.want {
+			t.Errorf("%s: %d restarts, want %d", name, got, x.want)
+		}
+	}
+}
+
 // TestKubeletProcess: a host without systemd.
 func TestKubeletProcess(t *testing.T) {
 	files := map[string]string{"/proc/1/stat": statLine(1, 0, "init")}

@@ -92,7 +92,8 @@ func kernelKinds() []Definition {
 				"ipmitool sel list | tail",
 			},
 			LookAlike: "Corrected errors, and the GPU Xids that a faulty program can cause (13, 31, 43 …): those are metrics " +
-				"only.",
+				"only. What the firmware calls recoverable, or tells of the boot before (BERT), is a warning: it may be a PCIe " +
+				"error that was got over, or an old record that some boards tell at every boot.",
 			Remedy: "Drain the node. Read out the board's event log, run the vendor's diagnosis, replace the part; on a " +
 				"cloud VM stop and start it, so that it lands on other hardware.",
 			Next: "dmesg -T | grep -E 'Hardware Error|mce:|AER:|Xid' | tail -30",

@@ -71,7 +71,8 @@ func storageKinds() []Definition {
 			LookAlike: "Errors of loop devices and sr0, failed DISCARD and WRITE ZEROES, and of a disk that was detached on " +
 				"purpose.",
 			Remedy: "Find out whether it is the medium (SMART, the cloud's disk health) or the path (cable, HBA, attach " +
-				"limit). Move the pods away and replace the disk; then check the file systems that lie on it.",
+				"limit); \"space allocation\" is a thin volume whose pool is full. Move the pods away and replace the disk; " +
+				"then check the file systems that lie on it.",
 			Next: "dmesg -T | grep -w {subject} | tail -20",
 		},
 		{

@@ -5,7 +5,7 @@ import "github.com/nodevitals/nodevitals/internal/problem"
 // notDisk are the other things that answer "no space left on device": inotify
 // watches, cgroups, System V objects, BPF maps, namespaces (user.max_*_namespaces),
 // and mount(2) at fs.mount-max, as runc writes it.
-const notDisk = `[Ii]notify|fsnotify|[Ff]ailed to watch|to watch: |watcher|/sys/fs/cgroup|cgroup|semget|semaphore|shmget|msgget|[Bb][Pp][Ff]|[Nn]etlink|NETLINK|ipset|iptables` +
+const notDisk = `[Ii]notify|fsnotify|[Ff]ailed to watch|\bwatch: |watcher|/sys/fs/cgroup|cgroup|semget|semaphore|shmget|msgget|[Bb][Pp][Ff]|[Nn]etlink|NETLINK|ipset|iptables` +
 	`|unshare|(?:new|user) namespace|fork/exec \S+: [Nn]o space|flags: 0x[0-9a-f]+(?:, data: \S+)?: [Nn]o space`
 
 // diskRules recognise lack of disk space.

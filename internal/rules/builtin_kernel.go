@@ -28,6 +28,7 @@ func kernelRules() []Rule {
 		{
 			Kind: problem.SoftLockup, Name: "rcu", Sources: Kernel,
 			Pattern: `INFO: rcu_\w+ (?:self-)?detected (?:expedited )?stalls?|rcu_\w+ kthread starved for \d+ jiffies|BUG: workqueue lockup`,
+			Exclude: `rcu_tasks`, // waits for tasks, not for CPUs (kernel/rcu/tasks.h)
 			Message: "a CPU did not come out of the kernel (RCU stall)",
 		},
 		{
@@ -41,9 +42,23 @@ func kernelRules() []Rule {
 			Message: "the kernel met a fault of its own",
 		},
 		{
+			// drivers/acpi/apei/ghes.c, which numbers them. Recoverable are also PCIe errors
+			// that AER calls non-fatal; of memory and CPUs the lines below tell more.
 			Kind: problem.HardwareError, Name: "firmware", Sources: Kernel,
-			Pattern: `\[Hardware Error\]: .*event severity: (?P<severity>fatal|recoverable)`,
-			Message: "the firmware reported a hardware error ({severity})",
+			Pattern: `\{\d+\}\[Hardware Error\]: .*event severity: fatal`,
+			Message: "the firmware reported a hardware error (fatal)",
+		},
+		{
+			Kind: problem.HardwareError, Name: "recoverable", Sources: Kernel, Severity: problem.Warning,
+			Pattern: `\{\d+\}\[Hardware Error\]: .*event severity: recoverable`,
+			Message: "the firmware reported a hardware error (recoverable)",
+		},
+		{
+			// drivers/acpi/apei/bert.c: what ended the boot before, and on some boards is told
+			// at every boot since.
+			Kind: problem.HardwareError, Name: "boot before", Sources: Kernel, Severity: problem.Warning,
+			Pattern: `(?:^|[^}])\[Hardware Error\]: event severity: (?P<severity>fatal|recoverable)`,
+			Message: "the firmware tells of a hardware error ({severity}) before this boot",
 		},
 		{
 			Kind: problem.HardwareError, Name: "cpu", Sources: Kernel,

@@ -68,9 +68,10 @@ func storageRules() []Rule {
 			// block/blk-core.c. Loop devices, optical drives and what is only advice to
 			// the device fail without harm.
 			Kind: problem.BlockDeviceError, Name: "request", Sources: Kernel,
-			Pattern: `(?:I/O|critical (?:medium|target|space allocation|nexus)|medium|target|timeout|recoverable transport|protection) error, dev (?P<device>` + device + `), sector`,
+			Pattern: `(?P<error>I/O|critical (?:medium|target|space allocation|nexus)|medium|target|timeout|recoverable transport|protection` +
+				`|reservation conflict|device offline) error, dev (?P<device>` + device + `), sector`,
 			Exclude: `dev (?:loop|sr|fd|nbd)\d|DISCARD|WRITE_ZEROES|op 0x[39]:`, Subject: "{device}",
-			Message: "requests to {device} fail with an I/O error",
+			Message: "requests to {device} fail: {error} error",
 		},
 		{
 			// fs/buffer.c, before and after 4.13.

@@ -53,7 +53,7 @@ func TestWhatAClaimSays(t *testing.T) {
 		},
 		{
 			problem.BlockDeviceError, "I/O error, dev nvme0n1, sector 4096 op 0x1:(WRITE) flags 0x800",
-			"nvme0n1", "requests to nvme0n1 fail with an I/O error",
+			"nvme0n1", "requests to nvme0n1 fail: I/O error",
 			[]problem.Ref{"device:nvme0n1"},
 		},
 		{

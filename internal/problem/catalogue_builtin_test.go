@@ -308,7 +308,7 @@ func TestBuiltinCounts(t *testing.T) {
 		{RuntimeDeadlineExceeded, Persist{}, Persist{}, Count{N: 5, Within: 5 * m}, 15 * m},
 		{FrequentKubeletRestart, Persist{}, Persist{}, Count{N: 5, Within: 20 * m}, 60 * m},
 		{FrequentRuntimeRestart, Persist{}, Persist{}, Count{N: 5, Within: 20 * m}, 60 * m},
-		{ConfigSyncStarved, Persist{}, Persist{}, Count{N: 10, Within: 5 * m}, 15 * m},
+		{ConfigSyncStarved, Persist{}, Persist{}, Count{N: 10, Within: 5 * m, Apart: 5 * time.Second}, 15 * m},
 		{APIServerUnreachable, Persist{}, Persist{}, Count{N: 5, Within: 5 * m, Apart: 9 * time.Second}, 2 * m},
 		{ShimFailure, Persist{}, Persist{}, Count{N: 3, Within: 10 * m}, 30 * m},
 		{SandboxNameConflict, Persist{}, Persist{}, Count{N: 3, Within: 5 * m}, 15 * m},

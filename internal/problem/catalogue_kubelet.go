@@ -254,7 +254,8 @@ func kubeletKinds() []Definition {
 		{
 			Kind: ConfigSyncStarved, Condition: KubeletUnhealthy,
 			Scope: NodeScope, Severity: Warning, Sources: Log,
-			Logs:    Count{N: 10, Within: 5 * time.Minute},
+			// When kubelet starts, all pods' volumes wait for its first lists at once.
+			Logs:    Count{N: 10, Within: 5 * time.Minute, Apart: 5 * time.Second},
 			Summary: "kubelet times out waiting for ConfigMaps and Secrets, again and again.",
 			Meaning: "Pods that mount them stay in ContainerCreating on this node, while they start elsewhere. The watches " +
 				"of many objects can use up the HTTP/2 streams of kubelet's one connection.",

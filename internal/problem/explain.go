@@ -100,7 +100,7 @@ func (d Definition) raised() []string {
 				lines += fmt.Sprintf(", once they have gone on for %s", period(d.Logs.Lasting))
 			}
 			if d.Logs.Apart > 0 {
-				lines += fmt.Sprintf(", each at least %s after the one before", period(d.Logs.Apart))
+				lines += fmt.Sprintf(" that are at least %s apart", period(d.Logs.Apart))
 			}
 			lines += "; those that several layers write about one call count once"
 		}

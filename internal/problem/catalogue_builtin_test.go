@@ -316,7 +316,7 @@ func TestBuiltinCounts(t *testing.T) {
 		{ContainersRemovedExternally, Persist{}, Persist{}, Count{N: 10, Within: 5 * m}, 15 * m},
 		{NetdeviceStuck, Persist{}, Persist{}, Count{N: 3, Within: 5 * m}, 15 * m},
 		{CNIFailure, Persist{}, Persist{}, Count{N: 3, Within: 5 * m}, 15 * m},
-		{CNINotReady, runs(2), runs(2), Count{}, 5 * m},
+		{CNINotReady, runs(2), runs(2), Count{N: 10, Within: m, Lasting: 3 * m}, 2 * m},
 		{CNIAgentDown, runs(3), runs(3), Count{}, 5 * m},
 		{KubeProxyDown, runs(3), runs(3), Count{}, 5 * m},
 		{ServiceIPUnreachable, Persist{}, Persist{}, Count{N: 5, Within: 5 * m}, 15 * m},

@@ -54,13 +54,17 @@ func networkKinds() []Definition {
 		},
 		{
 			Kind: CNINotReady, Condition: NodeNetworkFault,
-			Scope: NodeScope, Severity: Critical, Sources: Level,
+			Scope: NodeScope, Severity: Critical, Sources: Level | Log,
 			Warn: Persist{Runs: 2}, Crit: Persist{Runs: 2},
+			// kubelet says it every 5 s, also in the first minutes of each node.
+			Logs: Count{N: 10, Within: time.Minute, Lasting: 3 * time.Minute}, Quiet: 2 * time.Minute,
+			Confirm: true, // the runtime itself knows better
 			Summary: "The container runtime has no usable network configuration.",
 			Meaning: "kubelet keeps the node NotReady (\"cni plugin not initialized\"), and no pod starts but those on the " +
 				"host's network.",
 			Evidence: []string{
 				"crictl info | grep -A5 NetworkReady",
+				"journalctl --since=-1h -n 3 -g 'network (plugin is )?not ready'",
 				"ls -l /etc/cni/net.d /opt/cni/bin",
 				"grep -h '\"type\"' /etc/cni/net.d/*",
 			},

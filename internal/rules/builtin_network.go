@@ -21,6 +21,13 @@ func networkRules() []Rule {
 			Message: "the network plugin could not set a sandbox up[ for {pod}]",
 		},
 		{
+			// kubelet of itself and, up to 1.23, of dockershim's plugin; what it says of a pod
+			// that waits for it is the same.
+			Kind: problem.CNINotReady, Sources: Kubelet,
+			Pattern: `NetworkReady=false|[Nn]etwork plugin is not ready: cni|Unable to update cni config: [Nn]o (?:valid )?networks`,
+			Message: "kubelet waits for the network plugin, which has not been set up on this node",
+		},
+		{
 			// The API server's address as pods know it is a private one on port 443.
 			Kind: problem.ServiceIPUnreachable, Sources: Pod | CoreDNS | KubeProxy,
 			Pattern: `dial tcp \[?(?P<ip>10\.[\d.]+|172\.(?:1[6-9]|2\d|3[01])\.[\d.]+|192\.168\.[\d.]+|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.[\d.]+|f[cd][0-9a-f:]+)\]?:443: (?:connect: )?(?:i/o timeout|no route to host|network is unreachable|connection timed out)`,

@@ -138,6 +138,33 @@ func TestRestartedAPIServer(t *testing.T) {
 	}
 }
 
+// TestNetworkNotReady: kubelet waits for the network plugin on each new node; on and on only
+// where something is wrong, of which the runtime knows better, if it can be asked.
+func TestNetworkNotReady(t *testing.T) {
+	waits := problem.Claim{Kind: problem.CNINotReady}
+	for name, x := range map[string]struct {
+		until int
+		fine  bool // the runtime's own answer
+		want  problem.Severity
+	}{
+		"a new node":                 {until: 240},
+		"for minutes":                {until: 330, want: problem.Critical},
+		"the runtime has its plugin": {until: 330, fine: true},
+	} {
+		tr := New(problem.Builtin(), false)
+		for at := 100; at <= x.until; at += 5 {
+			if x.fine {
+				run(tr, at, problem.CNINotReady, 0)
+			}
+			tr.Match(s(at), waits)
+		}
+		tr.Tick(s(x.until + 1))
+		if got := severity(tr); got != x.want {
+			t.Errorf("%s: %v, want %v", name, got, x.want)
+		}
+	}
+}
+
 // TestEachFormulaHasItsOwnLines: lines that mean little by themselves do not
 // count towards what raises another wording.
 func TestEachFormulaHasItsOwnLines(t *testing.T) {

@@ -50,7 +50,7 @@ func Diagnose(in Input) []problem.Problem {
 			p.Note = "cause not found on this node"
 		}
 		p.Next = next(def, t.Subject)
-		if unseen, ok := d.unseen(t, def); ok && p.Note != "" && len(unseen.Evidence) > 0 {
+		if unseen := d.unseen(t, def); p.Note != "" && len(unseen.Evidence) > 0 {
 			p.Note += fmt.Sprintf("; the next to look at is %s, which could not be told", unseen.Kind)
 			p.Next = unseen.Evidence[0]
 		}
@@ -230,15 +230,16 @@ func (d *diagnosis) examined(i int, def problem.Definition) []string {
 	return out
 }
 
-// unseen is the first candidate of which nothing is known: if no other is the cause,
-// that is where a person should look next.
-func (d *diagnosis) unseen(effect problem.Tracked, def problem.Definition) (problem.Definition, bool) {
+// unseen is the first candidate, if any, of which nothing is known: if no other is the
+// cause, that is where a person should look next.
+func (d *diagnosis) unseen(effect problem.Tracked, def problem.Definition) problem.Definition {
 	for _, edge := range def.Causes {
 		if status, ok := d.kinds[edge.Kind]; ok && status.State == problem.Unknown && !status.Starting && concerns(edge, effect) && !elsewhere(effect) {
-			return d.Catalogue.Get(edge.Kind)
+			candidate, _ := d.Catalogue.Get(edge.Kind)
+			return candidate
 		}
 	}
-	return problem.Definition{}, false
+	return problem.Definition{}
 }
 
 // isCause: a problem of the kind is a cause of problem i, at whatever remove.

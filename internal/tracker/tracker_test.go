@@ -85,6 +85,7 @@ func TestWarningThatMustLast(t *testing.T) {
 	tr := New(catalogue(t), false)
 	for at := 0; at < 15*60; at += 10 {
 		run(tr, at+1, held, problem.Warning)
+		tr.Tick(s(at + 1))
 		if severity(tr) != 0 {
 			t.Fatalf("raised after %d s", at)
 		}

@@ -42,7 +42,7 @@ func Cleanup(ctx context.Context, a Access, c *problem.Catalogue, remembered []s
 		typ := found.Type
 		for _, t := range append(c.Conditions(), diagnosis.NPDTypes()...) {
 			imported, _ := c.Healthy(t)
-			if strings.HasSuffix(typ, t) && (own.reason(found.Reason) || found.Reason == imported.Reason) {
+			if strings.HasSuffix(typ, t) && (own.reason(found.Reason) || found.Reason != "" && found.Reason == imported.Reason) {
 				mine[typ] = true
 			}
 		}

@@ -122,7 +122,7 @@ func (t *teller) want(s *problem.Snapshot, now time.Time) *telling {
 // begun is what to tell of an active problem, nil if that was told.
 func (t *teller) begun(k eventKey, p problem.Problem, now time.Time) *telling {
 	old, known := t.told[k]
-	if !known && len(t.told) >= maxTold && !t.makeRoom() {
+	if !known && len(t.told) >= maxTold && t.oldest() == nil {
 		return nil
 	}
 	next := told{
@@ -207,23 +207,25 @@ func (t *teller) done(w *telling, f *failure, now time.Time) bool {
 		old.Active, old.Last = false, now
 		t.told[k] = old
 	}
+	if _, known := t.told[w.eventKey]; !known && len(t.told) >= maxTold {
+		if old := t.oldest(); old != nil {
+			delete(t.told, old.eventKey)
+		}
+	}
 	t.told[w.eventKey] = w.told
 	return true
 }
 
-// makeRoom forgets the oldest Event about something that is over.
-func (t *teller) makeRoom() bool {
+// oldest is the Event to be forgotten for another: the oldest about something that is
+// over, nil if all stands.
+func (t *teller) oldest() *told {
 	var oldest *told
 	for _, k := range sortedKeys(t.told) {
 		if old := t.told[k]; !old.Active && (oldest == nil || old.Last.Before(oldest.Last)) {
 			oldest = &old
 		}
 	}
-	if oldest == nil {
-		return false
-	}
-	delete(t.told, oldest.eventKey)
-	return true
+	return oldest
 }
 
 // startingKind: this run has no verdict of the kind yet. What the last run has left

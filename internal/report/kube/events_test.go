@@ -106,6 +106,8 @@ func TestEvents(t *testing.T) {
 	step(58*m, "") // what only happened does not end
 	w.has(fork(problem.Warning), oom("ns/a", 1))
 	step(59*m, "×5 ContainerOOM on node | ×5 ContainerOOM on ns/a")
+	w.has()
+	step(60*m, "new ForkRefused over on node") // long after the last that ended
 }
 
 // TestEventsOutOfSight: what cannot be told at the moment is not over.
@@ -120,6 +122,73 @@ func TestEventsOutOfSight(t *testing.T) {
 		if got := x.tells(time.Minute); got != want {
 			t.Errorf("%v: told %q, want %q", state, got, want)
 		}
+	}
+}
+
+// TestEventsOfTheLastRun: what it has left may be over, and waits for a verdict of this one.
+func TestEventsOfTheLastRun(t *testing.T) {
+	w := newWorld().has(fork(problem.Critical), oom("ns/a", 1))
+	w.s.Kinds = []problem.KindStatus{{Kind: problem.ContainerOOM, State: problem.Wrong}, {Kind: problem.ForkRefused, State: problem.Unknown, Starting: true}}
+	if got := w.tells(0); got != "new ContainerOOM on node | new ContainerOOM on ns/a" {
+		t.Errorf("told %q", got)
+	}
+}
+
+// TestNoteOfAnEnd says of what, and how long it was.
+func TestNoteOfAnEnd(t *testing.T) {
+	for subject, want := range map[string]string{"": "over: ForkRefused, after 1m0s", "unit a": "over: ForkRefused unit a, after 1m0s"} {
+		p := fork(problem.Warning)
+		p.Subject = subject
+		w := newWorld().has(p)
+		w.tells(0)
+		e, _ := w.has().t.next(&w.s, at(time.Minute))
+		if e == nil || e.note != want {
+			t.Errorf("%+v, want %q", e, want)
+		}
+	}
+}
+
+// TestEventsForgotten: only so many are remembered, and never less than what stands.
+func TestEventsForgotten(t *testing.T) {
+	w, told, hours := newWorld(), 0, 20
+	for i := range hours {
+		all := []problem.Problem{fork(problem.Critical)}
+		for j := range eventBurst {
+			all = append(all, oom(fmt.Sprintf("ns/p%d-%d", i, j), 1))
+		}
+		now := time.Duration(i) * time.Hour
+		told += strings.Count(w.has(all...).tells(now)+w.tells(now), "new ")
+	}
+	if len(w.t.told) > maxTold || told != hours*eventBurst {
+		t.Errorf("%d Events are remembered of %d", len(w.t.told), told)
+	}
+	if got := w.has(fork(problem.Critical)).tells(time.Duration(hours) * time.Hour); got != "" {
+		t.Errorf("forgotten, and told again: %s", got)
+	}
+	for i := range 20 { // more that stand than are remembered
+		var all []problem.Problem
+		for j := range maxTold {
+			all = append(all, oom(fmt.Sprintf("ns/q%d", j), 1))
+		}
+		w.has(all...).tells(time.Duration(hours+1+i) * time.Hour)
+	}
+	if got := w.tells(100 * time.Hour); len(w.t.told) != maxTold || got != "" {
+		t.Errorf("%d Events are remembered, and told again: %s", len(w.t.told), got)
+	}
+}
+
+// TestEventsOfManyLives: each problem that came and went leaves two Events.
+func TestEventsOfManyLives(t *testing.T) {
+	w := newWorld()
+	for i := range maxTold {
+		p, now := fork(problem.Warning), time.Duration(i)*time.Hour
+		p.Subject = fmt.Sprint("unit ", i)
+		if got := w.has(p).tells(now) + ", " + w.has().tells(now+time.Minute); got != "new ForkRefused on node, new ForkRefused over on node" {
+			t.Fatalf("%d: told %s", i, got)
+		}
+	}
+	if len(w.t.told) > maxTold {
+		t.Errorf("%d Events are remembered", len(w.t.told))
 	}
 }
 
@@ -166,7 +235,9 @@ func TestEventFailures(t *testing.T) {
 		{fork(problem.Critical), forbidden, true, false}, // by the role
 		{fork(problem.Critical), conflict, false, true},  // told before a crash
 		{fork(problem.Critical), rejected, false, true},
-		{oom("ns/a", 1), notFound, false, true}, // its namespace is gone
+		{oom("ns/a", 1), notFound, false, true},  // its namespace is gone
+		{oom("ns/a", 1), forbidden, false, true}, // or closed to us
+		{oom("ns/a", 1), unreachable, true, false},
 	} {
 		w := newWorld().has(x.problem)
 		if x.problem.Scope == problem.PodScope {
@@ -184,13 +255,18 @@ func TestEventFailures(t *testing.T) {
 			t.Errorf("%s: again %v, want %v", x.result, next != nil, x.again)
 		}
 	}
-	w := newWorld().has(oom("ns/a", 1))
-	w.tells(0)
-	w.has(oom("ns/a", 2))
-	e, _ := w.t.next(&w.s, at(recount))
-	w.t.done(e, &failure{result: notFound}, at(recount)) // it has expired
-	if got := w.tells(recount); !strings.HasPrefix(got, "new ContainerOOM on node") {
-		t.Errorf("an Event that has expired is made anew: %s", got)
+	for r, want := range map[result]string{
+		notFound: "new ContainerOOM on node", conflict: "new ContainerOOM on node", rejected: "new ContainerOOM on node", // it has expired
+		unreachable: "×2 ContainerOOM on node",
+	} {
+		w := newWorld().has(oom("ns/a", 1))
+		w.tells(0)
+		w.has(oom("ns/a", 2))
+		e, _ := w.t.next(&w.s, at(recount))
+		settled := w.t.done(e, &failure{result: r}, at(recount))
+		if got := w.tells(recount); !strings.HasPrefix(got, want) || settled != (r != unreachable) {
+			t.Errorf("after %s: settled %v, told %s, want %s", r, settled, got, want)
+		}
 	}
 }
 

@@ -31,6 +31,8 @@ type fakeServer struct {
 	node     string   // what GET answers
 	writes   []string // time and the conditions that were patched, in short
 	requests int      // also those that fail
+	dials    int      // sessions that were begun
+	silent   bool     // Events are switched off
 	events   int
 }
 
@@ -114,9 +116,10 @@ func (f *fakeServer) take() string {
 func (f *fakeServer) run(t *testing.T, m Memory) *Reporter {
 	t.Helper()
 	r := New(Options{
-		Access: Access{Node: "n1"}, Events: true, Catalogue: problem.Builtin(), Log: slog.New(slog.DiscardHandler),
+		Access: Access{Node: "n1"}, Events: !f.silent, Catalogue: problem.Builtin(), Log: slog.New(slog.DiscardHandler),
 	}, m)
 	r.dial = func(Access) (*client, error) {
+		f.set(func(f *fakeServer) { f.dials++ })
 		return &client{http: &http.Client{Transport: f}, close: func() {}, base: &url.URL{Scheme: "https", Host: "api"}, node: "n1"}, nil
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -190,22 +193,23 @@ func TestReporterOutage(t *testing.T) {
 			begin  func(*fakeServer)
 			within time.Duration
 			late   bool
+			kept   bool // one connection for all tries, of an API server that answers them
 		}{
-			"refuses connections": {func(f *fakeServer) { f.away = true }, 15 * time.Second, false},
-			"takes nothing in":    {func(f *fakeServer) { f.hangs = true }, timeout + retryAway, false},
-			"does not answer":     {func(f *fakeServer) { f.hangs, f.reads = true, true }, timeout + retryAway, true},
-			"503":                 {func(f *fakeServer) { f.status = 503 }, 15 * time.Second, false},
-			"429":                 {func(f *fakeServer) { f.status = 429 }, 15 * time.Second, false},
-			"409":                 {func(f *fakeServer) { f.status = 409 }, 15 * time.Second, false},
-			"401":                 {func(f *fakeServer) { f.status = 401 }, time.Minute, false},
-			"403":                 {func(f *fakeServer) { f.status = 403 }, time.Minute, false},
-			"404":                 {func(f *fakeServer) { f.status = 404 }, time.Minute, false},
-			"410":                 {func(f *fakeServer) { f.status = 410 }, time.Minute, false},
-			"422":                 {func(f *fakeServer) { f.status = 422 }, time.Minute, false},
-			"asks for 100 s":      {func(f *fakeServer) { f.status, f.after = 429, "100" }, 100 * time.Second, false},
+			"refuses connections": {func(f *fakeServer) { f.away = true }, 15 * time.Second, false, false},
+			"takes nothing in":    {func(f *fakeServer) { f.hangs = true }, timeout + retryAway, false, false},
+			"does not answer":     {func(f *fakeServer) { f.hangs, f.reads = true, true }, timeout + retryAway, true, false},
+			"503":                 {func(f *fakeServer) { f.status = 503 }, 15 * time.Second, false, false},
+			"429":                 {func(f *fakeServer) { f.status = 429 }, 15 * time.Second, false, true},
+			"409":                 {func(f *fakeServer) { f.status = 409 }, 15 * time.Second, false, true},
+			"401":                 {func(f *fakeServer) { f.status = 401 }, time.Minute, false, false},
+			"403":                 {func(f *fakeServer) { f.status = 403 }, time.Minute, false, false},
+			"404":                 {func(f *fakeServer) { f.status = 404 }, time.Minute, false, false},
+			"410":                 {func(f *fakeServer) { f.status = 410 }, time.Minute, false, false},
+			"422":                 {func(f *fakeServer) { f.status = 422 }, time.Minute, false, false},
+			"asks for 100 s":      {func(f *fakeServer) { f.status, f.after = 429, "100" }, 100 * time.Second, false, false},
 		} {
 			f.set(x.begin)
-			begun := f.requests
+			begun, dials := f.requests, f.dials
 			for i := range 300 {
 				r.Publish(snapshot(states[i%3]))
 				pass(time.Second)
@@ -213,6 +217,9 @@ func TestReporterOutage(t *testing.T) {
 			tries := f.requests - begun
 			if tries < 3 || tries > 60 {
 				t.Errorf("%s: %d tries in 5 minutes", name, tries)
+			}
+			if kept := f.dials-dials == 1; kept != x.kept {
+				t.Errorf("%s: %d sessions for %d tries", name, f.dials-dials, tries)
 			}
 			if n := r.Notes(); len(n) != 1 || !strings.HasPrefix(n[0], "cannot write the conditions of Node n1: ") {
 				t.Errorf("%s: %q", name, n)
@@ -327,6 +334,23 @@ func TestReporterStart(t *testing.T) {
 			pass(between)
 			if got := f.take(); !quick && got != "A=False" {
 				t.Errorf("the first verdict: wrote %q", got)
+			}
+		})
+	}
+}
+
+// TestEventsSwitchedOff: the conditions alone are told then.
+func TestEventsSwitchedOff(t *testing.T) {
+	for silent, want := range map[bool]int{false: 1, true: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fakeServer{node: emptyNode, silent: silent}
+			r := f.run(t, Memory{})
+			s := snapshot(cond("A", statusTrue, "K", ""))
+			s.Problems = []problem.Problem{fork(problem.Critical)}
+			r.Publish(s)
+			pass(time.Minute)
+			if got := f.take(); got != "A=True" || f.events != want {
+				t.Errorf("silent %v: wrote %q, %d Events", silent, got, f.events)
 			}
 		})
 	}

@@ -187,9 +187,9 @@ func TestLongLinesAreCutNotLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, path, strings.Repeat("x", 3*maxLine)+"\nnext\n")
+	write(t, path, "a\n"+strings.Repeat("x", maxLine+10)+"\n"+strings.Repeat("x", 3*maxLine)+"\nnext\n")
 	lines := poll(t, l)
-	if len(lines) != 2 || len(lines[0]) != maxLine || lines[1] != "next" {
+	if len(lines) != 4 || len(lines[1]) != maxLine || len(lines[2]) != maxLine || lines[3] != "next" {
 		t.Fatalf("%d lines", len(lines))
 	}
 }
@@ -290,6 +290,12 @@ func TestResume(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "log")
 			write(t, path, "a\nb\nha")
+			// What stands beside it: another log, and a version of it that was done with long ago.
+			write(t, filepath.Join(filepath.Dir(path), "auth"), "another\n")
+			write(t, path+".9", "long ago\n")
+			if err := os.Chtimes(path+".9", time.Time{}, time.Now().Add(-48*time.Hour)); err != nil {
+				t.Fatal(err)
+			}
 			l, err := NewTextLog(path, 1<<20)
 			if err != nil {
 				t.Fatal(err)

@@ -54,8 +54,9 @@ func TestExplainFitsTheTerminal(t *testing.T) {
 // A user's own kind has few columns; its page must do without the others.
 func TestExplainOfASparseKind(t *testing.T) {
 	d := Definition{
-		Kind: "Mine", Scope: NodeScope, Severity: Warning, Sources: Level | Log,
-		Warn: Persist{Runs: 2, For: 90 * time.Second}, Logs: Count{N: 2, Within: time.Minute},
+		Kind: "Mine", Scope: NodeScope, Severity: Critical, Sources: Level | Log,
+		Warn: Persist{Runs: 2, For: 90 * time.Second}, Crit: Persist{For: 90 * time.Minute},
+		Logs:    Count{N: 2, Within: time.Minute, Lasting: 2 * time.Hour},
 		Summary: "A " + strings.Repeat("long", 30) + " word.",
 	}
 	c, err := NewCatalogue([]Definition{d})
@@ -63,7 +64,7 @@ func TestExplainOfASparseKind(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := d.Explain(c)
-	for _, want := range []string{"after 2 runs in a row and 90 s", "on 2 lines within 1 min", "no condition", strings.Repeat("long", 30)} {
+	for _, want := range []string{"after 2 runs in a row and 90 s", "lasted 90 min", "on 2 lines within 1 min", "for 2 h; those", "no condition", strings.Repeat("long", 30)} {
 		if !strings.Contains(page, want) {
 			t.Errorf("lacks %q:\n%s", want, page)
 		}

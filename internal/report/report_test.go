@@ -71,29 +71,32 @@ func sick() *problem.Snapshot {
 			},
 		},
 		Conditions: []problem.Condition{
+			{Type: problem.ConntrackExhaustion, Status: problem.ConditionUnknown, NotApplicable: true, Message: "the module is not loaded"},
 			{Type: problem.PIDExhaustion, Status: problem.ConditionFalse, Reason: "Healthy"},
 			{Type: problem.FileHandleExhaustion, Status: problem.ConditionFalse, Reason: "Healthy"},
 			{Type: problem.DiskExhaustion, Status: problem.ConditionFalse, Reason: "FilesystemSpaceLow"},
 			{Type: problem.MountHung, Status: problem.ConditionUnknown, Reason: "CannotTell", Message: "MountTableLarge: /proc/1/mountinfo: permission denied"},
-			{Type: problem.ConntrackExhaustion, Status: problem.ConditionUnknown, NotApplicable: true, Message: "the module is not loaded"},
+			{Type: problem.NodeNetworkFault, Status: problem.ConditionUnknown, NotApplicable: true, Message: "the module is not loaded"},
 		},
 		Measurements: []problem.Measurement{
 			{Resource: "pid_max", Used: 6882, Max: 32768, Unit: problem.Threads},
 			{Resource: "threads_max", Used: 6882, Max: 76466, Unit: problem.Threads},
 			{Resource: "cgroup_pids", Subject: pod, Used: 64, Max: 64, Unit: problem.Threads, Refused: &refused},
 			{Resource: "file_handles", Used: 4096, Unit: problem.Files},
+			{Resource: "filesystem_bytes", Subject: "/boot", Used: 1 << 30, Max: 2 << 30, Unit: problem.Bytes},
 			{Resource: "filesystem_bytes", Subject: "/", Used: 88 << 30, Max: 100 << 30, Unit: problem.Bytes},
+			{Resource: "filesystem_bytes", Subject: "/data", Used: 88 << 30, Max: 200 << 30, Unit: problem.Bytes},
 		},
 		Probes: []problem.ProbeStatus{
+			{Probe: "later", Outcome: problem.OutcomeStarting},
 			{Probe: "threads", Outcome: problem.OutcomeOK, Duration: 2 * time.Millisecond, Runs: 3},
 			{Probe: "filesystems", Outcome: problem.OutcomeFailed, Reason: "no answer within 10s", Runs: 3, Failures: 1},
-			{Probe: "later", Outcome: problem.OutcomeStarting},
 		},
 		Findings: []problem.LogFinding{
 			{Kind: problem.ContainerOOM, Count: 1, First: now.Add(-25 * time.Hour), Last: now.Add(-25 * time.Hour), Message: "the day before", Source: "kmsg (kernel)", Line: "y"},
 			{
 				Kind: problem.ForkRefused, Subject: pod, Count: 3, First: now.Add(-3 * time.Minute), Last: now.Add(-90 * time.Second),
-				Message: "the kernel refused a fork", Source: "kmsg (kernel)", Line: "cgroup: fork rejected",
+				Message: "the kernel refused a fork", Source: "kmsg (kernel)", Line: "cgroup: fork rejected <by> pids & co",
 			},
 			{Kind: problem.ContainerOOM, Count: 1, First: now.Add(-time.Minute), Last: now.Add(-time.Minute), Message: "a container was killed", Source: "journal (kernel)", Line: "x"},
 		},
@@ -110,6 +113,45 @@ func TestTextGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		golden(t, name, b.Bytes())
+	}
+}
+
+// TestShortReports: what is not known of a host is not told, and the last line says
+// what was found.
+func TestShortReports(t *testing.T) {
+	found := func(severities ...problem.Severity) (ps []problem.Problem) {
+		for _, sev := range severities {
+			ps = append(ps, problem.Problem{Kind: problem.DiskHung, Severity: sev})
+		}
+		return ps
+	}
+	const w, c, i = problem.Warning, problem.Critical, problem.Info
+	blind := []problem.Condition{{Type: problem.DiskExhaustion, Status: problem.ConditionUnknown}, {Type: problem.MountHung, Status: problem.ConditionUnknown}}
+	for _, tc := range []struct {
+		up         time.Duration
+		problems   []problem.Problem
+		conditions []problem.Condition
+		facts      string
+		last       string
+	}{
+		{0, nil, nil, "load 0.00", "\x1b[32mnothing wrong was found\x1b[0m"},
+		{59 * time.Minute, found(i), nil, "load 0.00 · up 59m", "\x1b[32mnothing wrong was found\x1b[0m, 1 for information"},
+		{time.Hour, found(w, w), nil, "load 0.00 · up 1h00m", "\x1b[33m0 critical, 2 warnings\x1b[0m"},
+		{48*time.Hour - 1, found(c, w), nil, "load 0.00 · up 47h59m", "\x1b[1;31m1 critical, 1 warning\x1b[0m"},
+		{48 * time.Hour, nil, blind, "load 0.00 · up 2d", "0 critical, 0 warnings\x1b[35m, 2 vital signs cannot be told\x1b[0m"},
+	} {
+		var b bytes.Buffer
+		s := &problem.Snapshot{Host: problem.HostFacts{Uptime: tc.up}, Problems: tc.problems, Conditions: tc.conditions}
+		if err := Text(&b, s, problem.Builtin(), TextOptions{Colour: true}); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(b.String(), "\n")
+		if facts := "\x1b[2m" + tc.facts + "\x1b[0m"; lines[1] != facts {
+			t.Errorf("%q, want %q", lines[1], facts)
+		}
+		if last := lines[len(lines)-2]; last != tc.last {
+			t.Errorf("%q, want %q", last, tc.last)
+		}
 	}
 }
 
@@ -147,8 +189,8 @@ func TestTextFromOutsideIsData(t *testing.T) {
 	p.Holders = []problem.Holder{{Owner: evil, Process: evil, Amount: 1}}
 	p.Causes = []problem.Cause{{Kind: "K", Subject: evil, Message: evil}}
 	s.Host.Node, s.Host.OS = evil, evil
-	s.Conditions[3].Message = evil
-	s.Probes[1].Reason = evil
+	s.Conditions[4].Message = evil
+	s.Probes[2].Reason = evil
 	s.Measurements[2].Subject = evil
 	s.Findings[0].Subject, s.Findings[0].Message, s.Findings[0].Source = evil, evil, evil
 	s.Logs[0].Source, s.Logs[0].Blind = evil, evil
@@ -223,7 +265,7 @@ func FuzzJSON(f *testing.F) {
 		if utf8.ValidString(s) && n <= maxString && got != s {
 			t.Errorf("%q became %q", s, got)
 		}
-		if utf8.RuneCountInString(got) > maxString+1 {
+		if utf8.RuneCountInString(got) > maxString+1 || n > maxString && !strings.HasSuffix(got, "…") {
 			t.Errorf("%d runes of %d are shown", utf8.RuneCountInString(got), n)
 		}
 	})

@@ -83,6 +83,7 @@ func TestOwners(t *testing.T) {
 	}{
 		{"/", "node", []problem.Ref{"cgroup:/"}, problem.NodeScope},
 		{"/foo", "cgroup /foo", []problem.Ref{"cgroup:/foo"}, problem.NodeScope},
+		{"/a b~c", "cgroup /a b~c", nil, problem.NodeScope},
 		{"/a\x1b[31m\n", "cgroup /a?[31m?", nil, problem.NodeScope},
 		{"/system.slice/kubelet.service", "unit kubelet.service", []problem.Ref{"unit:kubelet.service", "cgroup:/system.slice/kubelet.service"}, problem.NodeScope},
 		{"/kubepods.slice", "unit kubepods.slice", nil, problem.NodeScope},
@@ -129,6 +130,7 @@ func TestNamesAppear(t *testing.T) {
 	if got := r.OfCgroup(apiPod).String(); got != "pod uid "+apiUID {
 		t.Fatalf("before the folder is there: %q", got)
 	}
+	r.OfCgroup("/kubepods/pod9c7b6a5f-0000-4000-8000-000000000000") // another without a name
 	addLogs(t, root, "pods/payments_api-7c9_"+apiUID)
 	if got := r.OfCgroup(apiPod).String(); got != "pod uid "+apiUID {
 		t.Errorf("listed again at once: %q", got)
@@ -162,6 +164,37 @@ func TestPrintable(t *testing.T) {
 	long := Owner{Cgroup: "/" + strings.Repeat("x", 5000)}.String()
 	if len(long) > 300 {
 		t.Errorf("%d bytes", len(long))
+	}
+}
+
+// TestNamesThatAreNone: who may write a log folder may not put words into a report.
+func TestNamesThatAreNone(t *testing.T) {
+	dir := func(namespace, pod, uid string) string { return namespace + "_" + pod + "_" + uid }
+	link := func(pod, namespace, container, id string) string {
+		return pod + "_" + namespace + "_" + container + "-" + id + ".log"
+	}
+	if _, ok := parsePodDir(dir("shop", "web.0-az9", apiUID)); !ok {
+		t.Error("a good folder is refused")
+	}
+	if _, ok := parseContainerLink(link("web.0-az9", "shop", "app", apiID)); !ok {
+		t.Error("a good link is refused")
+	}
+	for _, bad := range []string{"", "-a", "a-", "A", "a b", "a/b", "é", "a\n", strings.Repeat("a", 254)} {
+		for _, d := range []string{dir(bad, "web", apiUID), dir("shop", bad, apiUID), dir("shop", "web", strings.Replace(bad, "A", "!", 1))} {
+			if p, ok := parsePodDir(d); ok {
+				t.Errorf("%q: %+v", d, p)
+			}
+		}
+		for _, l := range []string{link(bad, "shop", "app", apiID), link("web", bad, "app", apiID), link("web", "shop", bad, apiID), link("web", "shop", "app", bad)} {
+			if c, ok := parseContainerLink(l); ok {
+				t.Errorf("%q: %+v", l, c)
+			}
+		}
+	}
+	for _, l := range []string{link("web", "a.b", "app", apiID), link("web", "shop", "a.b", apiID), link("web", "shop", "app", apiID[1:]), link("web", "shop", "app", "g"+apiID[1:]), "web_shop_app.log", "web_shop_app-" + apiID} {
+		if c, ok := parseContainerLink(l); ok {
+			t.Errorf("%q: %+v", l, c)
+		}
 	}
 }
 

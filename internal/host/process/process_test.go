@@ -86,6 +86,16 @@ func TestWalk(t *testing.T) {
 		t.Errorf("%d of %d processes and %v", again, n, err)
 	}
 
+	// Without process 1, others are hidden as well (hidepid).
+	if err := os.RemoveAll(filepath.Join(root, "proc", "1")); err != nil {
+		t.Fatal(err)
+	}
+	again = 0
+	err = Walk(t.Context(), h, func(Process) error { again++; return nil })
+	if !errors.Is(err, ErrHidden) || again != n-1 {
+		t.Errorf("%d of %d processes and %v", again, n, err)
+	}
+
 	stop := errors.New("stop")
 	if err := Walk(t.Context(), h, func(Process) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("visit's error became %v", err)
@@ -115,6 +125,9 @@ func TestReadStatus(t *testing.T) {
 	}
 	if _, err := ReadStatus(h, 4000000); !errors.Is(err, ErrGone) {
 		t.Errorf("%v, want ErrGone", err)
+	}
+	if s, err := ParseStatus([]byte("Threads:\t1\n")); err == nil {
+		t.Errorf("taken for root's: %+v", s)
 	}
 	l, err := ReadLimits(h, 1)
 	if want := (Limit{Soft: 1048576, Hard: 1048576}); err != nil || l.OpenFiles.Soft == 0 || l.OpenFiles.Hard > want.Hard || l.Processes.Soft == 0 {

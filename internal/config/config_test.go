@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,8 @@ func TestMistakesNameFileAndLine(t *testing.T) {
 		{"no folder at all", "runDir: ''\n", `f.yaml:1: runDir: "" is no absolute path`},
 		{"quiet before the line", "npd: {quiet: -1h}\n", "f.yaml:1: npd.quiet: is less than nothing"},
 		{"a period too short", "probes:\n  files:\n    period: 10ms\n", "f.yaml:3: probes.files.period: 10ms is shorter than 1s"},
+		{"a timeout too short", "probes:\n  files:\n    timeout: 10ms\n", "f.yaml:3: probes.files.timeout: 10ms is shorter than 100ms"},
+		{"no Node's name", "kubernetes: {nodeName: Node_1}\n", "f.yaml:1: kubernetes.nodeName: is no name of a Node"},
 		{"levels the wrong way round", "probes:\n  files:\n    thresholds:\n      table:\n        warning: 99\n        critical: 90\n", "f.yaml:4: probes.files.thresholds.table: warning (99 %) lies above critical (90 %)"},
 		{"a share above 100", "probes:\n  files:\n    thresholds:\n      table: {critical: 950}\n", "f.yaml:4: probes.files.thresholds.table"},
 		{"no severity", "conditions:\n  minSeverity: high\n", "f.yaml:2: conditions.minSeverity: is none of info, warning, critical"},
@@ -122,10 +125,13 @@ func TestQuiet(t *testing.T) {
 // mistakes name the file, the line and the rule.
 func TestOwnRules(t *testing.T) {
 	dir := t.TempDir()
-	good, bad := filepath.Join(dir, "good.json"), filepath.Join(dir, "bad.json")
+	good, ownLog, bad := filepath.Join(dir, "good.json"), filepath.Join(dir, "log.json"), filepath.Join(dir, "bad.json")
 	for file, text := range map[string]string{
 		good: `{"plugin": "kmsg", "logPath": "/dev/kmsg", "source": "kernel-monitor", "rules": [
 			{"type": "temporary", "reason": "OddThing", "pattern": "odd thing .*"}]}`,
+		ownLog: `{"plugin": "filelog", "logPath": "/var/log/acme.log", "source": "acme-monitor",
+			"pluginConfig": {"timestamp": "^time=\"(\\S*)\"", "message": "msg=\"([^\"]*)\"", "timestampFormat": "2006-01-02T15:04:05Z07:00"},
+			"rules": [{"type": "temporary", "reason": "AcmeThing", "pattern": "acme thing .*"}]}`,
 		bad: `{"plugin": "kmsg", "rules": [
 			{"type": "permament", "reason": "OddThing", "pattern": "odd"}]}`,
 	} {
@@ -133,12 +139,15 @@ func TestOwnRules(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c, err := Parse("f.yaml", []byte("rules:\n  - {kind: MyFault, condition: MyCondition, severity: critical, pattern: 'my (?P<device>sd.) broke', subject: '{device}', message: '{device} broke'}\nnpd: {configs: ["+good+"]}\n"))
+	c, err := Parse("f.yaml", []byte("rules:\n  - {kind: MyFault, condition: MyCondition, severity: critical, pattern: 'my (?P<device>sd.) broke', subject: '{device}', message: '{device} broke'}\nnpd: {configs: ["+good+", "+ownLog+"]}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if d, ok := c.Catalogue.Get("MyFault"); !ok || d.Condition != "MyCondition" {
 		t.Errorf("MyFault: %+v", d)
+	}
+	if set := c.FileRules["/var/log/acme.log"]; !slices.Contains(c.LogFiles, "/var/log/acme.log") || set == nil || len(c.FileRules) != 1 {
+		t.Errorf("the log that a file names is not read with its rules: %q, %v", c.LogFiles, c.FileRules)
 	}
 	for kind, r := range map[problem.Kind]*journal.Record{
 		"MyFault":           {Message: []byte("my sda broke")},
@@ -153,6 +162,8 @@ func TestOwnRules(t *testing.T) {
 		{"rules:\n  - kind: A\n    pattern: a\n  - kind: B\n    pattern: '('\n", "f.yaml:5: rules.1.pattern: rule B: "},
 		{"rules:\n  - {kind: A, patern: a}\n", `f.yaml:2: unknown key "patern"`},
 		{"npd: {configs: [" + bad + "]}\n", bad + ":2"},
+		{"npd: {configs: [/no/such.json, " + bad + ", " + good + ", /nor/such.json]}\n", "npd.configs.3: open /nor/such.json"},
+		{"logs: {quiet: {A: 1m, B: 1m}}\n", "logs.quiet.B: there is no such kind"},
 		{"npd:\n  configs:\n    - /no/such.json\n", "f.yaml:3: npd.configs.0: open /no/such.json"},
 		{"logs:\n  quiet:\n    PLEGUnhealty: 1m\n", "f.yaml:3: logs.quiet.PLEGUnhealty: there is no such kind"},
 		{"logs: {quiet: {KubeletMemoryHigh: 1m}}\n", "f.yaml:1: logs.quiet.KubeletMemoryHigh: no log line tells of KubeletMemoryHigh"},
@@ -185,6 +196,13 @@ func TestLoadMissing(t *testing.T) {
 	if _, err := Load(t.TempDir() + "/absent.yaml"); err == nil {
 		t.Error("a file that was asked for and is absent is an error")
 	}
+	file := filepath.Join(t.TempDir(), "mine.yaml")
+	if err := os.WriteFile(file, []byte("listen: :1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Load(file); err != nil || c.Listen != ":1" {
+		t.Errorf("%v, %+v", err, c.Listen)
+	}
 }
 
 // TestDefaultsAreSound: every probe's own defaults pass the checks that a
@@ -193,6 +211,9 @@ func TestDefaultsAreSound(t *testing.T) {
 	c := Default()
 	if bad := c.check(); len(bad) > 0 {
 		t.Errorf("%+v", bad)
+	}
+	if !c.Kmsg || c.LookBack != 10*time.Minute || !c.Kube.Publish || !c.Kube.Events {
+		t.Errorf("the defaults are others than the documentation's: %+v", c)
 	}
 	names := map[string]bool{}
 	for _, p := range c.Probes {

@@ -355,6 +355,7 @@ func TestLimiterWithoutFull(t *testing.T) {
 		"by peak":                        {want: "/a"},
 		"by usage without a peak":        {change: map[string]string{"a/pids.peak": "-"}, want: "/a/b"},
 		"by its own count":               {change: map[string]string{"a/b/pids.events": "max 2", "a/b/pids.events.local": "max 1"}, want: "/a/b"},
+		"by its own count, further away": {change: map[string]string{"a/pids.events": "max 2", "a/pids.events.local": "max 1", "a/pids.peak": "6"}, want: "/a"},
 		"by the count, not of others":    {change: map[string]string{"a/b/pids.events": "max 2", "a/b/pids.events.local": "max 0"}, want: "/a"},
 		"nothing is allowed":             {change: map[string]string{"a/b/c/pids.max": "0"}, want: "/a/b/c"},
 		"full now beats refused earlier": {change: map[string]string{"a/pids.max": "5", "a/b/pids.events": "max 2", "a/b/pids.events.local": "max 1"}, want: "/a"},
@@ -375,6 +376,18 @@ func TestLimiterWithoutFull(t *testing.T) {
 				t.Errorf("Limiter = %s, %v; want %s", got, err, c.want)
 			}
 		})
+	}
+}
+
+// TestNoWayOut: a cgroup's path may come from a log line.
+func TestNoWayOut(t *testing.T) {
+	all := v1Files(nil)
+	all["sys/fs/cgroup/evil/pids.current"], all["sys/fs/cgroup/evil/pids.max"] = "5", "10"
+	tree := detect(t, write(t, all))
+	for _, path := range []string{"/../evil", "/a/../../evil", "../evil", ""} {
+		if p, err := tree.PIDs(path); !errors.Is(err, ErrAbsent) {
+			t.Errorf("%q: %+v, %v", path, p, err)
+		}
 	}
 }
 

@@ -67,6 +67,14 @@ func TestNames(t *testing.T) {
 		{path: "/user.slice/user-1000.slice/user@1000.service/app.slice/x.service", unit: "user@1000.service", user: "1000"},
 		{path: "/user.slice/user-1000.slice/session-3.scope", unit: "session-3.scope", user: "1000"},
 		{path: "/user.slice/user-x.slice", unit: "user-x.slice"},
+		{path: "/user.slice/user-1000", unit: "user.slice"},
+		{path: "/user.slice/user-.slice", unit: "user-.slice"},
+		{path: "/user.slice/user-12345678901.slice", unit: "user-12345678901.slice"},
+		{path: "/docker/g" + id64[1:]},
+		{path: "/docker/" + strings.ToUpper(id64)},
+		{path: "/kubepods.slice/kubepods-burstable", unit: "kubepods.slice"},
+		{path: "/kubepods.slice/other-burstable.slice", unit: "other-burstable.slice"},
+		{path: "/kubepods.slice/kubepods.slice", unit: "kubepods.slice", kubepods: true},
 		{path: "/foo"},
 	} {
 		pod, _ := PodOf(c.path)

@@ -136,7 +136,7 @@ func (t *Tree) Limiter(path string) (limiter string, p PIDs, err error) {
 			continue
 		}
 		c := candidate{path: at, pids: p, fraction: p.Fraction()}
-		if r, err := t.Refusals(at); err == nil && r.HasLocal {
+		if r, err := t.Refusals(at); err == nil {
 			c.refused = r.Local > 0
 		}
 		if peak, err := t.Peak(at); err == nil {

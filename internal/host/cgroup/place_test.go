@@ -65,6 +65,16 @@ func TestContainerView(t *testing.T) {
 	}
 }
 
+// A process has a line for each hierarchy, on a node with both kinds in any order.
+func TestFindPlace(t *testing.T) {
+	const lines = "12:cpu,cpuacct:/c\nno line\n3:pids:/p:q\n1:name=systemd:/s\n0::/u\n"
+	for c, want := range map[Controller]string{"": "/u", "cpuacct": "/c", "pids": "/p:q", "memory": ""} {
+		if got, ok := findPlace([]byte(lines), c); got != want || ok != (want != "") {
+			t.Errorf("%q: %q, %v; want %q", c, got, ok, want)
+		}
+	}
+}
+
 // The container's mount table says that its namespace is its own.
 func TestContainerMounts(t *testing.T) {
 	raw := fixtures.File(t, "container-view-k6.12", "self-mountinfo.txt")

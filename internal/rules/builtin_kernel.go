@@ -33,12 +33,13 @@ func kernelRules() []Rule {
 		},
 		{
 			// "traps: x[1] general protection fault ip:…" is a user's program. Nothing dies of
-			// a topology or a counter that is wrong (kernel/sched/topology.c, kernel/fork.c).
+			// a topology or a counter that is wrong (kernel/sched/topology.c, kernel/fork.c),
+			// nor of what the kernel should not have done in some context.
 			Kind: problem.KernelOops, Sources: Kernel,
 			Pattern: `\bBUG: |\bkernel BUG at |\bOops: |general protection fault(?:, probably|: [0-9a-f]{4})|Unable to handle kernel ` +
 				`|Internal error: .*\[#\d+\]|(?:divide error|invalid opcode|stack segment): 0000 \[#\d+\]|\bKernel panic - not syncing`,
 			Exclude: `soft lockup|workqueue lockup|traps: |\bip:[0-9a-f]+ sp:|[Cc]ommand line:` +
-				`|BUG: (?:arch topology|Bad rss-counter|non-zero pgtables_bytes)`,
+				`|BUG: (?:arch topology|Bad rss-counter|non-zero pgtables_bytes|sleeping function|using )`,
 			Message: "the kernel met a fault of its own",
 		},
 		{

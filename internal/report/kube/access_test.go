@@ -110,6 +110,26 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestInCluster: a pod's way needs the address of the API server and the token.
+func TestInCluster(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "token"), "abc")
+	for _, x := range []struct{ host, port, dir, want string }{
+		{"10.0.0.1", "443", dir, "https://10.0.0.1:443"},
+		{"fd00::1", "6443", dir, "https://[fd00::1]:6443"},
+		{"", "443", dir, ""},
+		{"10.0.0.1", "", dir, ""},
+		{"10.0.0.1", "443", t.TempDir(), ""},
+	} {
+		t.Setenv("KUBERNETES_SERVICE_HOST", x.host)
+		t.Setenv("KUBERNETES_SERVICE_PORT", x.port)
+		e, err := inCluster(x.dir)
+		if x.want == "" && !errors.Is(err, ErrNoCluster) || x.want != "" && (err != nil || e.server.String() != x.want) {
+			t.Errorf("%+v: %v, %v", x, e.server, err)
+		}
+	}
+}
+
 // TestRealFailures: what Go's own HTTP and TLS say becomes the right result.
 func TestRealFailures(t *testing.T) {
 	server, _ := seen(t)

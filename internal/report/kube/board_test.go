@@ -88,6 +88,7 @@ func TestRestart(t *testing.T) {
 		"turned twice while it was away":             {memory: ptr(no(at(-time.Minute))), node: ptr(no(hour)), first: fine, want: no(at(-time.Minute))},
 		"killed before the state was saved":          {memory: ptr(no(hour)), node: ptr(yes(at(-time.Second))), first: bad, want: yes(at(1)), write: false},
 		"the Node has it later than the state":       {memory: ptr(yes(hour)), node: ptr(yes(at(-time.Second))), first: bad, want: yes(at(-time.Second))},
+		"the same, and no verdict yet":               {memory: ptr(yes(hour)), node: ptr(yes(at(-time.Second))), first: starting, second: &bad, want: yes(at(-time.Second))},
 		"another agent's verdict was never the same": {node: ptr(no(hour)), first: bad, want: yes(at(1)), write: true},
 	} {
 		b := newBoard(at(0))
@@ -118,8 +119,8 @@ func ptr[T any](v T) *T { return &v }
 
 func TestHoldEnds(t *testing.T) {
 	b := newBoard(at(0))
-	b.adopt(map[string]standing{"A": {Status: statusTrue, Reason: "K", Since: at(-time.Hour)}})
-	starting := []problem.Condition{cond("A", statusUnknown, "Starting", "")}
+	b.adopt(map[string]standing{"A": {Status: statusTrue, Reason: "K", Since: at(-time.Hour)}, "B": {Status: statusFalse, Reason: "Healthy"}})
+	starting := []problem.Condition{cond("A", statusUnknown, "Starting", ""), cond("B", statusFalse, "Healthy", "")}
 	b.see(starting, at(1))
 	if s := b.wanted(at(holdFor - 1))["A"]; s.Status != statusTrue || b.differs(at(holdFor-1)) != none {
 		t.Errorf("a restart turned the condition: %+v", s)

@@ -67,7 +67,7 @@ func (w *window) lasts(at time.Duration) {
 // call yet. Two lines from one place are two calls, unless the formula wants them
 // apart.
 func (w *window) sameCall(at time.Duration, site string) bool {
-	if slices.ContainsFunc(w.Failures, func(f failure) bool { return (at - f.At).Abs() < w.Count.Apart }) {
+	if w.Count.Apart > 0 && slices.ContainsFunc(w.Failures, func(f failure) bool { return (at - f.At).Abs() < w.Count.Apart }) {
 		return true
 	}
 	for i := len(w.Failures) - 1; i >= 0 && at-w.Failures[i].At <= oneCall; i-- {

@@ -107,6 +107,9 @@ func TestCountsOfTheirOwn(t *testing.T) {
 		{problem.PageAllocationFailure, "x: page allocation failure: order:10, mode:0x1", problem.Count{}},
 		{problem.PLEGUnhealthy, "GenericPLEG: Unable to retrieve pods: x", problem.Count{N: 3, Within: 5 * time.Minute}},
 		{problem.PLEGUnhealthy, "PLEG is not healthy: pleg was last seen active 3m1s ago; threshold is 3m0s", problem.Count{}},
+		{problem.APIServerUnreachable, "Waiting to retrieve agent configuration; server is not ready: x", problem.Count{N: 5, Within: 2 * time.Minute, Lasting: 3 * time.Minute}},
+		{problem.DNSFailure, "lookup a.example on 10.0.0.2:53: no such host", problem.Count{N: 3, Within: 5 * time.Minute, Distinct: "name"}},
+		{problem.SandboxNameConflict, `failed to reserve sandbox name "a"`, problem.Count{N: 3, Within: 5 * time.Minute}},
 	} {
 		if c := one(t, tc.line, tc.kind); c.Logs != tc.want {
 			t.Errorf("%s: %+v, want %+v", tc.line, c.Logs, tc.want)
@@ -115,9 +118,28 @@ func TestCountsOfTheirOwn(t *testing.T) {
 }
 
 func TestGoodNews(t *testing.T) {
-	cs := text(builtin(t), "nfs: server 10.9.0.1 OK")
-	if len(cs) != 1 || !cs[0].Resolves || cs[0].Subject != "10.9.0.1" {
-		t.Errorf("%+v", cs)
+	for line, subject := range map[string]string{"nfs: server 10.9.0.1 OK": "10.9.0.1", `"Starting kubelet main sync loop"`: ""} {
+		cs := text(builtin(t), line)
+		if len(cs) != 1 || !cs[0].Resolves || cs[0].Subject != subject {
+			t.Errorf("%s: %+v", line, cs)
+		}
+	}
+}
+
+// TestWhomALineTouches: who has written it, and the pod whose output it is.
+func TestWhomALineTouches(t *testing.T) {
+	for _, tc := range []struct {
+		record journal.Record
+		want   []problem.Ref
+	}{
+		{journal.Record{Unit: "containerd.service", Message: []byte("runtime: failed to create new OS thread (have 5 already; errno=11)")}, []problem.Ref{"unit:containerd.service"}},
+		{journal.Record{Kernel: true, Unit: "init.scope", Message: []byte("x: page allocation failure: order:10, mode:0x1")}, nil},
+		{journal.Record{Pod: "kube-system/coredns-1", Container: "coredns", Message: []byte("plugin/loop: Loop (127.0.0.1:1 -> :53) detected")}, []problem.Ref{"node", "pod:kube-system/coredns-1"}},
+	} {
+		cs := builtin(t).Match(&tc.record)
+		if len(cs) != 1 || !slices.Equal(cs[0].Touches, tc.want) {
+			t.Errorf("%s: %+v, want %q", tc.record.Message, cs, tc.want)
+		}
 	}
 }
 
@@ -127,6 +149,8 @@ func TestWhoWroteIt(t *testing.T) {
 	const (
 		pleg = "PLEG is not healthy: pleg was last seen active 3m1s ago; threshold is 3m0s"
 		hung = "INFO: task dockerd:1234 blocked for more than 120 seconds."
+		dead = `level=fatal msg="no room"`
+		nat  = `"Failed to execute iptables-restore" err="exit status 4"`
 	)
 	for _, tc := range []struct {
 		name   string
@@ -143,7 +167,13 @@ func TestWhoWroteIt(t *testing.T) {
 		{"kubelet's tag under another unit", journal.Record{Unit: "my-kubelet.service", Identifier: "kubelet"}, pleg, true},
 		{"sshd", journal.Record{Unit: "ssh.service", Identifier: "sshd"}, pleg, false},
 		{"a pod", journal.Record{Pod: "default/kubelet", Container: "kubelet"}, pleg, false},
-		{"a container under docker's unit", journal.Record{Unit: "docker.service", Identifier: "9f86d081884c"}, pleg, false},
+		{"docker", journal.Record{Unit: "docker.service", Identifier: "dockerd"}, dead, true},
+		{"a container under docker's unit", journal.Record{Unit: "docker.service", Identifier: "9f86d081884c"}, dead, false},
+		{"its whole id", journal.Record{Unit: "docker.service", Identifier: strings.Repeat("09af", 16)}, dead, false},
+		{"no id, of its length", journal.Record{Unit: "docker.service", Identifier: "docker-proxy"}, dead, true},
+		{"kube-proxy", journal.Record{Pod: "kube-system/kube-proxy-1", Container: "kube-proxy"}, nat, true},
+		{"another kube-proxy", journal.Record{Pod: "shop/kube-proxy-1", Container: "kube-proxy"}, nat, false},
+		{"a kube-proxy of no pod that is known", journal.Record{Container: "kube-proxy"}, nat, true},
 		{"nobody", journal.Record{}, pleg, true},
 		{"kubelet.log", journal.Record{Source: "/var/log/kubelet.log"}, pleg, true},
 		{"the kernel", journal.Record{Kernel: true}, hung, true},

@@ -62,6 +62,23 @@ func TestAPIServer(t *testing.T) {
 	}
 }
 
+// TestWhoseCertificate: that of the current context's user, who need not be the first.
+func TestWhoseCertificate(t *testing.T) {
+	const config = `
+contexts: [{name: at-a, context: {user: a}}, {name: at-b, context: {user: b}}, {name: at-bad, context: {user: bad}}]
+users: [{name: b, user: {client-certificate: /b.crt}}, {name: a, user: {client-certificate-data: QUE=}}, {name: bad, user: {client-certificate-data: "-"}}]
+current-context: `
+	for current, want := range map[string]string{"at-a": " AA", "at-b": "/b.crt ", "at-c": " ", "": " "} {
+		file, data, err := parseKubeConfigUser([]byte(config + current))
+		if got := file + " " + string(data); err != nil || got != want {
+			t.Errorf("%s: %q, %v; want %q", current, got, err, want)
+		}
+	}
+	if file, data, err := parseKubeConfigUser([]byte(config + "at-bad")); err == nil {
+		t.Errorf("no base64: %q %q", file, data)
+	}
+}
+
 func FuzzKubeConfig(f *testing.F) {
 	f.Add([]byte(kubeconfig))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -22,6 +22,7 @@ func TestConditions(t *testing.T) {
 		Kinds: []problem.KindStatus{
 			{Kind: problem.ReadonlyFilesystem, State: problem.Wrong},
 			{Kind: problem.FrequentRuntimeRestart, State: problem.Fine},
+			{Kind: problem.TaskHung, State: problem.Fine},
 			{Kind: problem.NetdeviceStuck, State: problem.Unknown, Starting: true},
 			{Kind: problem.FrequentKubeletRestart, State: problem.NotApplicable, Reason: "no kubelet"},
 		},
@@ -41,7 +42,7 @@ func TestConditions(t *testing.T) {
 	want := map[string]problem.ConditionStatus{
 		"example.com/PIDExhaustion": "True", "example.com/KernelDeadlock": "False",
 		"ReadonlyFilesystem": "True", "FrequentContainerdRestart": "True", "FrequentDockerRestart": "False",
-		"FrequentUnregisterNetDevice": "Unknown",
+		"FrequentUnregisterNetDevice": "Unknown", "KernelDeadlock": "False",
 	}
 	if len(got) != len(want) {
 		t.Errorf("%v, want %v", got, want)
@@ -49,6 +50,11 @@ func TestConditions(t *testing.T) {
 	for typ, status := range want {
 		if got[typ] != status {
 			t.Errorf("%s is %q, want %q", typ, got[typ], status)
+		}
+	}
+	for _, c := range Conditions(s, ConditionOptions{NPDTypes: true}) {
+		if c.Type == "KernelDeadlock" && c.Message != "of an imported rule" {
+			t.Errorf("a second %s: %s", c.Type, c.Message)
 		}
 	}
 }

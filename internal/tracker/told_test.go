@@ -49,10 +49,12 @@ func TestWhatIsTold(t *testing.T) {
 	} {
 		tr := New(catalogue(t), false)
 		tc.play(tr)
+		got := ""
 		for _, p := range tr.Active() {
-			if got := fmt.Sprintf("%v: %s %v %v %t %s", p.Scope, p.Message, p.Evidence, p.Touches, p.Refused, p.Error); got != tc.want {
-				t.Errorf("%s:\n%s, want\n%s", name, got, tc.want)
-			}
+			got += fmt.Sprintf("%v: %s %v %v %t %s", p.Scope, p.Message, p.Evidence, p.Touches, p.Refused, p.Error)
+		}
+		if got != tc.want {
+			t.Errorf("%s:\n%s, want\n%s", name, got, tc.want)
 		}
 	}
 }

@@ -151,31 +151,32 @@ func (d *diagnosis) tied(edge problem.Edge, cause, effect problem.Tracked) bool 
 	case len(edge.Touching) > 0: // the tie itself: whoever logged the effect, it is about these
 		return problem.AnyReaches(edge.Touching, cause.Touches)
 	}
-	refs := at(cause)
-	if edge.By != "" {
-		refs = slices.DeleteFunc(slices.Clone(refs), func(r problem.Ref) bool { return r.Type() != edge.By })
-		return problem.AnyReaches(refs, effect.Touches)
+	if edge.By == "" && !elsewhere(effect) && d.ofTheNode(cause) {
+		return true
 	}
-	if elsewhere(effect) {
-		refs = slices.DeleteFunc(slices.Clone(refs), func(r problem.Ref) bool { return r == problem.RefNode })
-		return problem.AnyReaches(refs, effect.Touches)
+	return slices.ContainsFunc(cause.Touches, func(r problem.Ref) bool {
+		return felt(r, edge, cause, effect) && problem.AnyReaches([]problem.Ref{r}, effect.Touches)
+	})
+}
+
+// felt tells whether what a cause touches counts for an edge to that effect. What is
+// wrong with one pod is not felt by all that the daemon does that has logged it.
+func felt(r problem.Ref, edge problem.Edge, cause, effect problem.Tracked) bool {
+	switch {
+	case cause.Scope == problem.PodScope && r.Type() == problem.RefUnit:
+		return false
+	case edge.By != "":
+		return r.Type() == edge.By
+	case elsewhere(effect):
+		return r != problem.RefNode
 	}
-	return d.ofTheNode(cause) || problem.AnyReaches(refs, effect.Touches)
+	return true
 }
 
 // elsewhere tells whether the effect is in a network namespace that is not the
 // node's, of which no probe says anything.
 func elsewhere(effect problem.Tracked) bool {
 	return effect.Scope == problem.PodScope && slices.ContainsFunc(effect.Touches, func(r problem.Ref) bool { return r.Type() == problem.RefNetns })
-}
-
-// at is where a cause is felt. What is wrong with one pod is not felt by all that
-// the daemon does that has logged it.
-func at(cause problem.Tracked) []problem.Ref {
-	if cause.Scope != problem.PodScope {
-		return cause.Touches
-	}
-	return slices.DeleteFunc(slices.Clone(cause.Touches), func(r problem.Ref) bool { return r.Type() == problem.RefUnit })
 }
 
 // inTime: the cause began no later than its effect, as far as that can be told. One

@@ -204,7 +204,8 @@ func firstUnknown(k problem.Kind, verdicts map[key]problem.Verdict) *problem.Ver
 	var first *problem.Verdict
 	for id, v := range verdicts {
 		if id.Kind == k && v.State == problem.Unknown && (first == nil || v.Subject < first.Subject) {
-			first = &v
+			found := v // of its own, so that not each v is put on the heap
+			first = &found
 		}
 	}
 	return first

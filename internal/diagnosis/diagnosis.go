@@ -151,26 +151,23 @@ func (d *diagnosis) tied(edge problem.Edge, cause, effect problem.Tracked) bool 
 	case len(edge.Touching) > 0: // the tie itself: whoever logged the effect, it is about these
 		return problem.AnyReaches(edge.Touching, cause.Touches)
 	}
-	if edge.By == "" && !elsewhere(effect) && d.ofTheNode(cause) {
+	away := elsewhere(effect)
+	if edge.By == "" && !away && d.ofTheNode(cause) {
 		return true
 	}
 	return slices.ContainsFunc(cause.Touches, func(r problem.Ref) bool {
-		return felt(r, edge, cause, effect) && problem.AnyReaches([]problem.Ref{r}, effect.Touches)
+		switch {
+		case cause.Scope == problem.PodScope && r.Type() == problem.RefUnit:
+			return false // what is wrong with one pod is not felt by all that the daemon does that has logged it
+		case edge.By != "":
+			if r.Type() != edge.By {
+				return false
+			}
+		case away && r == problem.RefNode:
+			return false
+		}
+		return problem.AnyReaches([]problem.Ref{r}, effect.Touches)
 	})
-}
-
-// felt tells whether what a cause touches counts for an edge to that effect. What is
-// wrong with one pod is not felt by all that the daemon does that has logged it.
-func felt(r problem.Ref, edge problem.Edge, cause, effect problem.Tracked) bool {
-	switch {
-	case cause.Scope == problem.PodScope && r.Type() == problem.RefUnit:
-		return false
-	case edge.By != "":
-		return r.Type() == edge.By
-	case elsewhere(effect):
-		return r != problem.RefNode
-	}
-	return true
 }
 
 // elsewhere tells whether the effect is in a network namespace that is not the

@@ -86,13 +86,14 @@ func (c *restartCount) processes(now, span time.Duration, ids []string) {
 		}
 	}
 	c.ended = slices.DeleteFunc(c.ended, func(at time.Duration) bool { return now-at > span })
-	fresh := 0
+	came := 0
 	for _, id := range ids {
-		if c.looked && !slices.Contains(c.ids, id) && fresh < len(c.ended) {
-			fresh++
+		if !slices.Contains(c.ids, id) {
+			came++
 		}
 	}
-	c.looked, c.ids, c.ended = true, ids, c.ended[fresh:]
+	fresh := min(came, len(c.ended))
+	c.ids, c.ended = ids, c.ended[fresh:]
 	c.add(now, span, fresh)
 }
 

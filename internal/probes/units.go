@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nodevitals/nodevitals/internal/host/process"
 	"github.com/nodevitals/nodevitals/internal/host/systemd"
 	"github.com/nodevitals/nodevitals/internal/problem"
 )
@@ -125,21 +126,23 @@ func (p *Units) withoutSystemd(ctx context.Context, n *Node, why error) (problem
 	}
 	now := n.Host.Clock.Boot()
 	s := processSight{why: why, ran: len(p.ran) > 0}
-	for _, name := range kubeletNames() {
-		if err != nil {
-			break // who is not found may be there
-		}
-		var ids []string
-		for _, k := range found {
-			if k.Comm == name {
-				ids = append(ids, fmt.Sprint(k.PID, " ", k.StartTime))
-			}
-		}
-		p.kubelets.of(name).processes(now, p.Thresholds.Within, ids)
+	if err == nil { // else who is not found may be there
+		p.countRestarts(found, now)
 	}
 	for _, k := range found {
 		p.ran[kubeletProcess] = true
 		s.found = append(s.found, watchedProcess{k, p.kubelets.within(k.Comm, now, p.Thresholds.Within)})
 	}
 	return evaluateKubeletProcesses(s, p.Thresholds), nil
+}
+
+// countRestarts takes in all kubelets that run now.
+func (p *Units) countRestarts(found []process.Process, now time.Duration) {
+	ids := map[string][]string{}
+	for _, k := range found {
+		ids[k.Comm] = append(ids[k.Comm], fmt.Sprint(k.PID, " ", k.StartTime))
+	}
+	for _, name := range kubeletNames() {
+		p.kubelets.of(name).processes(now, p.Thresholds.Within, ids[name])
+	}
 }
